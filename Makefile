@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make            build everything under $(BUILD)
+#   make demo       install what is missing, build, start the demo (ONESHOT=1: one request, then stop)
+#   make check      install what is missing, build, run every test this machine can run
+#   make install    DESTDIR, PREFIX, SYSCONFDIR, APACHE_MODULES_DIR
+#
+# Variables: CC, BUILD (default build), SANITIZE=1 (address and undefined behaviour; leaves the seccomp filter out), WERROR=1 (CI).
+
+BUILD     ?= build
+PREFIX    ?= /usr/local
+SYSCONFDIR ?= /etc
+LIBEXECDIR ?= $(PREFIX)/libexec/handoffd
+MANDIR    ?= $(PREFIX)/share/man
+UNITDIR   ?= /lib/systemd/system
+CI        ?=
+WERROR    ?= $(if $(CI),1,)
+SANITIZE  ?=
+VERSION   := 0.1.0
+
+# ---------------------------------------------------------------- packages
+PACKAGES_BUILD := gcc make pkg-config apache2-dev libsodium-dev libseccomp-dev libcap-ng-dev libcurl4-openssl-dev \
+	libconfuse-dev libjansson-dev libev-dev libssl-dev libc-ares-dev
+PACKAGES_DEMO  := apache2-bin php-cli php-fpm curl openssl ca-certificates procps
+PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest spin clang clang-tidy clang-format \
+	libclang-rt-14-dev cppcheck shellcheck systemd binutils util-linux strace
+# A machine may have npm from elsewhere than Debian; then it is left alone.
+PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
+
+define install_missing
+missing=; for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$p"; done; \
+if [ -n "$$missing" ]; then echo "installing:$$missing"; apt-get -qq update && \
+DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null || exit 1; fi
+endef
+
+# ---------------------------------------------------------------- flags
+CC        ?= gcc
+OBJCOPY   ?= objcopy
+ARCH      := $(shell uname -m)
+pkg        = $(shell pkg-config $(1) $(2) 2>/dev/null)
+
+WARNINGS  := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wformat=2 -Wvla \
+	-Wundef -Wimplicit-fallthrough $(if $(WERROR),-Werror)
+HARDENING := -fstack-protector-strong -fstack-clash-protection -ftrivial-auto-var-init=zero -fPIC \
+	$(if $(filter x86_64,$(ARCH)),-fcf-protection=full) $(if $(filter aarch64,$(ARCH)),-mbranch-protection=standard)
+ifdef SANITIZE
+OPTIMISE  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -DHANDOFF_SANITIZE
+LDOPTS    := -fsanitize=address,undefined
+else
+OPTIMISE  := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+LDOPTS    :=
+endif
+LDHARDEN  := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -I. $(OPTIMISE) $(WARNINGS) $(HARDENING) $(CFLAGS) \
+	-DHANDOFFD_VERSION='"$(VERSION)"' -DHANDOFFD_LIBEXECDIR='"$(LIBEXECDIR)"' -DHANDOFFD_CONFIG='"$(SYSCONFDIR)/handoffd/handoffd.conf"'
+LDFLAGS_ALL = $(LDOPTS) $(LDHARDEN) $(LDFLAGS)
+EXE_FLAGS  := -pie
+
+LIBS_LIB      := -lsodium
+LIBS_COMMON   := -lconfuse -lev -lseccomp -lcap-ng
+LIBS_STREAMER := -lcurl -lssl -lcrypto -ljansson
+LIBS_DIALER   := -lcares
+APACHE_CFLAGS  = $(patsubst -I%,-isystem %,$(shell apr-1-config --includes --cppflags 2>/dev/null) -I$(shell apxs -q INCLUDEDIR 2>/dev/null))
+
+# ---------------------------------------------------------------- what is built
+ROLES     := gate streamer dialer
+LIB_SRC   := $(wildcard lib/*.c)
+COMMON_SRC := $(wildcard daemon/common/*.c) $(wildcard policy/*.c)
+MODULE_SRC := $(wildcard module/*.c)
+CTL_SRC   := $(wildcard daemon/ctl/*.c)
+UNIT_SRC  := $(wildcard tests/unit/test_*.c)
+
+obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+ROLE_BINS := $(ROLES:%=$(BUILD)/bin/handoffd-%)
+BINS      := $(ROLE_BINS) $(BUILD)/bin/handoffd $(BUILD)/bin/handoffctl
+MODULE    := $(BUILD)/mod_socket_handoff.so
+UNIT_BINS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+ARCHIVES   = $(ROLES:%=$(BUILD)/lib%.a) $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+
+.PHONY: all
+all: $(BINS) $(MODULE)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+$(BUILD)/obj/module/%.o: module/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(APACHE_CFLAGS) -MMD -MP -c -o $@ $<
+# The shipped policies are part of the binaries.
+$(BUILD)/obj/policy/builtin.o: $(wildcard policy/*.policy)
+
+define archive
+rm -f $@ && $(AR) rcs $@ $^
+endef
+$(BUILD)/liblib.a: $(call obj,$(LIB_SRC));       $(archive)
+$(BUILD)/libcommon.a: $(call obj,$(COMMON_SRC)); $(archive)
+$(BUILD)/libctl.a: $(call obj,$(filter-out %/main.c,$(CTL_SRC))); $(archive)
+define role_archive
+$(BUILD)/lib$(1).a: $$(call obj,$$(filter-out %/main.c,$$(wildcard daemon/$(1)/*.c))); $$(archive)
+endef
+$(foreach r,$(ROLES),$(eval $(call role_archive,$(r))))
+
+define link
+@mkdir -p $(@D)
+$(CC) $(EXE_FLAGS) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1)
+endef
+$(BUILD)/bin/handoffd-gate: $(BUILD)/obj/daemon/gate/main.o $(BUILD)/libgate.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoffd-streamer: $(BUILD)/obj/daemon/streamer/main.o $(BUILD)/libstreamer.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_STREAMER) $(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoffd-dialer: $(BUILD)/obj/daemon/dialer/main.o $(BUILD)/libdialer.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoffd: $(call obj,$(wildcard daemon/supervisor/*.c)) $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoffctl: $(BUILD)/obj/daemon/ctl/main.o $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+$(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a
+	@mkdir -p $(@D)
+	$(CC) -shared $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_LIB)
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(ARCHIVES)
+	$(call link,-lcmocka $(LIBS_STREAMER) $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)
+
+# ---------------------------------------------------------------- demo
+.PHONY: demo demo-packages
+demo-packages:
+	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO))
+demo: demo-packages
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) ONESHOT=$(ONESHOT) examples/demo/run.sh

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Configuration: /etc/handoffd/handoffd.conf, read whole by every role before it drops its privileges. It holds no
+ * secrets, only the names of the files that do. Sections are referred to by number between processes, in file order.
+ * handoffd.conf(5) describes each option; config.c's tables are its source.
+ */
+#ifndef HANDOFFD_CONFIG_H
+#define HANDOFFD_CONFIG_H
+
+#include <sys/types.h>
+
+#include "lib/bytes.h"
+#include "messages.h"
+
+#define CONFIG_DEFAULT_FILE "/etc/handoffd/handoffd.conf"
+#define CONFIG_SECTIONS_MAX 64
+#define CONFIG_WORKERS_MAX  64
+
+enum backend_type { BACKEND_DEMO, BACKEND_OPENAI };
+
+/* Who a role runs as. name is what the configuration says, "" when nothing (then the uid it is started with). */
+struct config_user {
+	const char *name;
+	uid_t uid;
+	gid_t gid;
+};
+
+struct config_listen {
+	const char *path;  /* section title: the socket's path, as signed in tokens */
+	size_t backend;    /* number of the backend section */
+	uid_t *allow_peer; /* uids that may connect (Apache's); at least one */
+	size_t n_allow_peer;
+	mode_t mode;            /* of the socket file, when the supervisor makes it; default 0660 */
+	gid_t group;            /* of the socket file */
+	size_t max_connections; /* default 4096 */
+};
+
+struct config_backend {
+	const char *name; /* section title */
+	enum backend_type type;
+	struct config_user user; /* of the pool's processes; default: the streamer role's */
+	size_t workers;          /* processes of the pool, default 1 */
+	size_t max_streams;      /* a process, default 10000 */
+	unsigned delay_ms;       /* demo: between two words, default 50 */
+	size_t upstream;         /* openai: number of the upstream section */
+	const char *model;       /* openai: when the data names none; "" leaves it out */
+	const char
+	    *credential_file; /* openai: holds the API key; "" for none. Under systemd: credential NAME of the unit */
+	unsigned first_byte_timeout_s; /* until the upstream's status is known, default 60 */
+	unsigned idle_timeout_s;       /* between two pieces of the upstream's answer, default 120 */
+	unsigned write_timeout_s;      /* a client that takes nothing for so long is dropped, default 60 */
+	unsigned max_duration_s;       /* of a stream, default 3600 */
+	unsigned keepalive_s;          /* SSE comment when nothing else was sent for so long, default 15, 0 never */
+};
+
+struct config_upstream {
+	const char *name;            /* section title */
+	const char *url;             /* base URL as configured, without a trailing slash: https://api.openai.com/v1 */
+	bool tls;                    /* scheme is https */
+	const char *host;            /* from url */
+	uint16_t port;               /* from url or the scheme's default */
+	const char *ca_file;         /* "" for the system's */
+	unsigned connect_timeout_ms; /* default 5000, resolving included */
+};
+
+struct config {
+	const char *file;
+	const char *runtime_dir; /* internal sockets, default /run/handoffd */
+	const char *key_file;    /* the gate's key ring, default /etc/handoffd/keys */
+	bool log_debug;
+	struct config_user user[ROLE_COUNT]; /* gate-user, streamer-user, dialer-user; unset ones have name "" */
+	struct config_listen *listens;
+	size_t n_listens;
+	struct config_backend *backends;
+	size_t n_backends;
+	struct config_upstream *upstreams;
+	size_t n_upstreams;
+};
+
+/* Read and check the file. Returns NULL and writes "FILE:LINE: what is wrong" lines (each ended by a newline) to
+ * errors, a malloc'ed string that the caller frees, when it is faulty. The result is never freed: it lives as long as
+ * the process. */
+struct config *config_load(const char *file, char **errors);
+
+/* Paths of the internal sockets, into out: RUNTIME/gate... Returns 0, or -ENAMETOOLONG when it does not fit a
+ * sockaddr_un. */
+#define CONFIG_PATH_MAX 108
+int config_streamer_socket(const struct config *config, size_t backend, size_t worker, char out[CONFIG_PATH_MAX]);
+int config_dialer_socket(const struct config *config, char out[CONFIG_PATH_MAX]);
+
+/* Path of a secret: CREDENTIALS_DIRECTORY/name when systemd gives one, else the configured file. Returns 0 or
+ * -ENAMETOOLONG. */
+int config_secret_path(const char *name, const char *configured, char *out, size_t size);
+
+#endif

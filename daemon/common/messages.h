@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages: everything that one role may say to another, in one table. channel.c
+ * refuses, on both sides, whatever is not in it.
+ *
+ * Every message starts with struct message_header; its body follows. Sockets are
+ * SOCK_SEQPACKET, both ends are on one machine and built together, so bodies are
+ * plain structs of fixed-width members without padding.
+ */
+#ifndef HANDOFFD_MESSAGES_H
+#define HANDOFFD_MESSAGES_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "lib/wire.h"
+
+enum role { ROLE_GATE, ROLE_STREAMER, ROLE_DIALER, ROLE_LAUNCHER, ROLE_SUPERVISOR, ROLE_COUNT };
+
+struct message_header {
+	uint32_t type;   /* enum message_type */
+	uint32_t length; /* of the whole message, header included */
+};
+#define MESSAGE_MAX (WIRE_REQUEST_MAX + 256)
+
+/* gate -> streamer. A verified handoff. The body is followed by the handoff/1 request without token and binding
+ * (WIRE_TOKEN and WIRE_BINDING are absent). Descriptors: client socket, reply socket, and the data's memfd with
+ * WIRE_FLAG_MEMFD. Whoever receives it answers on the reply socket. */
+struct message_handoff {
+	uint64_t stream_id; /* unique for one run of the gate; in the log lines of every role */
+	uint32_t listener;  /* number of the listen section, from 0 */
+	uint32_t zero;
+};
+
+/* gate -> streamer. Introduces the dialer. Descriptor: the streamer's end of the channel to it. Replaces an earlier
+ * one. */
+struct message_dialer_channel {
+	uint32_t zero[2];
+};
+
+/* gate -> dialer. Introduces a streamer. Descriptor: the dialer's end. Only the upstreams of this backend may be asked
+ * for on it. */
+struct message_streamer_channel {
+	uint32_t backend; /* number of the backend section, from 0 */
+	uint32_t worker;  /* instance of the pool, from 0 */
+};
+
+/* streamer -> dialer. Asks for a connection. */
+struct message_dial {
+	uint32_t id;       /* chosen by the streamer, returned in the answer */
+	uint32_t upstream; /* number of the upstream section, from 0 */
+};
+
+/* dialer -> streamer. The answer: a connected non-blocking socket, or an error and no descriptor. */
+struct message_dialed {
+	uint32_t id;
+	int32_t error; /* 0, or -errno */
+};
+
+/*      symbol                    from           to             body                               more bytes fds min
+ * max */
+#define MESSAGES(X)                                                                                                    \
+	X(MESSAGE_HANDOFF, ROLE_GATE, ROLE_STREAMER, struct message_handoff, WIRE_REQUEST_MAX, 2, 3)                   \
+	X(MESSAGE_DIALER_CHANNEL, ROLE_GATE, ROLE_STREAMER, struct message_dialer_channel, 0, 1, 1)                    \
+	X(MESSAGE_STREAMER_CHANNEL, ROLE_GATE, ROLE_DIALER, struct message_streamer_channel, 0, 1, 1)                  \
+	X(MESSAGE_DIAL, ROLE_STREAMER, ROLE_DIALER, struct message_dial, 0, 0, 0)                                      \
+	X(MESSAGE_DIALED, ROLE_DIALER, ROLE_STREAMER, struct message_dialed, 0, 0, 1)
+
+enum message_type {
+#define MESSAGE_ENUM(symbol, from, to, body, more, fds_min, fds_max) symbol,
+	MESSAGES(MESSAGE_ENUM)
+#undef MESSAGE_ENUM
+	    MESSAGE_COUNT
+};
+
+static_assert(sizeof(struct message_header) == 8, "no padding");
+static_assert(sizeof(struct message_handoff) == 16, "no padding");
+static_assert(sizeof(struct message_streamer_channel) == 8, "no padding");
+static_assert(sizeof(struct message_dial) == 8, "no padding");
+static_assert(sizeof(struct message_dialed) == 8, "no padding");
+
+#endif
