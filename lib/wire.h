@@ -65,9 +65,10 @@ struct wire_request {
 };
 
 /* Take a message apart. Refuses anything that is not exactly the format: lengths, order, unknown or duplicate fields,
- * unknown flags, missing required fields (binding, socket path, data digest, method, target, protocol, status), data
- * both inline and in a memfd, or in neither; a status outside 100-599; response headers that wire_headers_valid()
- * refuses. Returns 0 or -EBADMSG. */
+ * unknown flags, missing or empty required fields (socket path, data digest, method, target, protocol, status), data
+ * both inline and in a memfd, or in neither; a digest that is not 64 bytes; a status outside 100-599; response headers
+ * that wire_headers_valid() refuses. Token and binding may be absent: the gate demands them (an empty span fails
+ * token_verify() and binding_check_peer()) and takes them out of what it forwards. Returns 0 or -EBADMSG. */
 int wire_request_parse(struct span message, struct wire_request *request);
 
 /* Size of the message for this request, or 0 when a field is longer than allowed or the whole too long. */
@@ -81,7 +82,8 @@ size_t wire_request_write(const struct wire_request *request, uint8_t *out, size
  * sender of the answer decides (framing, hop-by-hop, Content-Length, Content-Encoding, ETag: wire_header_forbidden). */
 bool wire_headers_valid(struct span lines);
 
-/* Whether a header of this name must not travel with a handoff. Compares without case. */
+/* Whether a header of this name must not travel with a handoff: those above and the control headers. Compares without
+ * case, and with _ equal to -. */
 bool wire_header_forbidden(struct span name);
 
 #define WIRE_REPLY_LEN 24
