@@ -37,9 +37,9 @@ const char *message_name(enum message_type type);
 int channel_send(struct channel *channel, enum message_type type, const void *body, const struct span *more,
                  size_t n_more, const int *fds, size_t n_fds);
 
-/* Receive one message into buffer (MESSAGE_MAX bytes). Never blocks. Returns 1 with *message filled; 0 at end of file;
- * -EAGAIN when there is none; -EBADMSG when it is not allowed here (everything it carried is closed; the caller closes
- * the channel). */
+/* Receive one message into buffer (MESSAGE_MAX bytes, aligned to 8, so that body can be read as the struct it is).
+ * Never blocks. Returns 1 with *message filled; 0 at end of file; -EAGAIN when there is none; -EBADMSG when it is not
+ * allowed here (everything it carried is closed; the caller closes the channel). */
 int channel_receive(struct channel *channel, void *buffer, struct message *message);
 
 /* Close the descriptors of a message that nobody took over (those that are not -1). */

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Configuration paths: where the internal sockets and the secrets are.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int config_streamer_socket(const struct config *config, size_t backend, size_t worker, char out[CONFIG_PATH_MAX])
+{
+	int len = snprintf(out, CONFIG_PATH_MAX, "%s/streamer-%s-%zu.sock", config->runtime_dir,
+	                   config->backends[backend].name, worker);
+
+	return len >= 0 && len < CONFIG_PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int config_dialer_socket(const struct config *config, char out[CONFIG_PATH_MAX])
+{
+	int len = snprintf(out, CONFIG_PATH_MAX, "%s/dialer.sock", config->runtime_dir);
+
+	return len >= 0 && len < CONFIG_PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int config_secret_path(const char *name, const char *configured, char *out, size_t size)
+{
+	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	int len;
+
+	if (directory != NULL && directory[0] == '/') {
+		len = snprintf(out, size, "%s/%s", directory, name);
+		if (len < 0 || (size_t)len >= size)
+			return -ENAMETOOLONG;
+		if (access(out, F_OK) == 0)
+			return 0;
+	}
+	len = snprintf(out, size, "%s", configured);
+	return len >= 0 && (size_t)len < size ? 0 : -ENAMETOOLONG;
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Role start: see role.h.
+ */
+#include "role.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "log.h"
+#include "notify.h"
+#include "policy/policy.h"
+#include "privileges.h"
+
+#define LISTEN_FDS_START 3
+
+extern char **environ;
+
+/* What the environment of the start said; the environment itself is gone after environment_take(). */
+struct environment {
+	char notify_socket[CONFIG_PATH_MAX];
+	size_t listen_fds;
+};
+
+struct options {
+	const char *config_file;
+	const char *backend;
+	const char *worker;
+};
+
+static int notify_fd = -1;
+
+static void usage(const char *ident, enum role role)
+{
+	printf("usage: %s [-c FILE]%s\n"
+	       "       %s -h | -V\n"
+	       "\n"
+	       "One process of handoffd; see handoffd(8). Started by systemd or by the supervisor handoffd.\n"
+	       "  -c FILE     configuration, default %s\n%s"
+	       "  -h          this text\n"
+	       "  -V          version\n",
+	       ident, role == ROLE_STREAMER ? " -b BACKEND [-n WORKER]" : "", ident, CONFIG_DEFAULT_FILE,
+	       role == ROLE_STREAMER ? "  -b BACKEND  name of the backend section this process serves\n"
+	                               "  -n WORKER   which of its workers this is, from 0\n"
+	                             : "");
+}
+
+static void options_read(struct options *options, const char *ident, enum role role, int argc, char **argv)
+{
+	const char *accepted = role == ROLE_STREAMER ? "c:hVb:n:" : "c:hV";
+	int option;
+
+	*options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .worker = "0"};
+	while ((option = getopt(argc, argv, accepted)) != -1) {
+		switch (option) {
+		case 'c':
+			options->config_file = optarg;
+			break;
+		case 'b':
+			options->backend = optarg;
+			break;
+		case 'n':
+			options->worker = optarg;
+			break;
+		case 'h':
+			usage(ident, role);
+			exit(0);
+		case 'V':
+			printf("%s %s\n", ident, HANDOFFD_VERSION);
+			exit(0);
+		default:
+			exit(2);
+		}
+	}
+	if (optind != argc)
+		fatal("unexpected argument %s", argv[optind]);
+}
+
+/* A decimal number up to max, or fatal(). */
+static size_t number_of(const char *text, size_t max, const char *what)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value > max)
+		fatal("%s is %s, which is not a number from 0 to %zu", what, text, max);
+	return value;
+}
+
+/* A reader of the log or a peer that goes away is an error to handle, not a signal; nothing blocked is inherited. */
+static void signals_reset(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+		fatal("cannot reset signals: %m");
+}
+
+/* Take what is ours, then leave no environment: not to libraries, and not in /proc/PID/environ. What stays is
+ * CREDENTIALS_DIRECTORY, for config_secret_path(). */
+static void environment_take(struct environment *taken)
+{
+	const char *notify = getenv("NOTIFY_SOCKET");
+	const char *pid = getenv("LISTEN_PID");
+	const char *fds = getenv("LISTEN_FDS");
+	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+	char *kept = credentials == NULL ? NULL : strdup(credentials);
+
+	*taken = (struct environment){0};
+	if (notify != NULL) {
+		if (strlen(notify) >= sizeof(taken->notify_socket))
+			fatal("NOTIFY_SOCKET is too long");
+		memcpy(taken->notify_socket, notify, strlen(notify) + 1);
+	}
+	/* Another LISTEN_PID: the descriptors were meant for a process that started us. */
+	if (pid != NULL && fds != NULL && number_of(pid, INT32_MAX, "LISTEN_PID") == (size_t)getpid())
+		taken->listen_fds = number_of(fds, CONFIG_SECTIONS_MAX, "LISTEN_FDS");
+	for (char **entry = environ; *entry != NULL; entry++)
+		explicit_bzero(*entry, strlen(*entry));
+	if (clearenv() != 0 || (credentials != NULL && (kept == NULL || setenv("CREDENTIALS_DIRECTORY", kept, 1) != 0)))
+		fatal("cannot empty the environment");
+	free(kept);
+}
+
+/* Standard input and output lead nowhere, standard error is the log, then the announced sockets; nothing else. */
+static void descriptors_reduce(size_t n_listen_fds)
+{
+	int null;
+
+	if (close_range(LISTEN_FDS_START + (unsigned)n_listen_fds, ~0U, 0) != 0)
+		fatal("close_range: %m");
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		fatal("/dev/null: %m");
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if ((fd != STDERR_FILENO || fcntl(fd, F_GETFD) < 0) && dup2(null, fd) < 0)
+			fatal("/dev/null: %m");
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
+static int socket_option(int fd, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 ? value : -1;
+}
+
+static void listen_fds_check(struct role_context *context, size_t n)
+{
+	context->n_listen_fds = n;
+	context->listen_fds = calloc(n + 1, sizeof(*context->listen_fds));
+	if (context->listen_fds == NULL)
+		fatal("out of memory");
+	for (size_t i = 0; i < n; i++) {
+		int fd = LISTEN_FDS_START + (int)i;
+		int flags = fcntl(fd, F_GETFL);
+
+		if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_SEQPACKET ||
+		    socket_option(fd, SO_ACCEPTCONN) != 1)
+			fatal("inherited descriptor %d is not a listening AF_UNIX SOCK_SEQPACKET socket", fd);
+		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+			fatal("inherited descriptor %d: %m", fd);
+		context->listen_fds[i] = fd;
+	}
+}
+
+static void config_read(struct role_context *context, const char *file)
+{
+	char *errors = NULL;
+	char *rest;
+
+	context->config = config_load(file, &errors);
+	if (context->config != NULL) {
+		if (context->config->log_debug)
+			log_level(LOG_DEBUG);
+		return;
+	}
+	rest = errors;
+	for (char *line = strtok_r(rest, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+		log_event(LOG_ERR, "config", LOG_STR("error", line));
+	free(errors);
+	fatal("configuration %s cannot be used", file);
+}
+
+static void backend_choose(struct role_context *context, const struct options *options)
+{
+	const struct config *config = context->config;
+
+	if (options->backend == NULL)
+		fatal("a streamer needs -b BACKEND");
+	while (context->backend < config->n_backends &&
+	       strcmp(config->backends[context->backend].name, options->backend) != 0)
+		context->backend++;
+	if (context->backend == config->n_backends)
+		fatal("the configuration has no backend \"%s\"", options->backend);
+	context->worker = number_of(options->worker, config->backends[context->backend].workers - 1, "WORKER");
+}
+
+void role_begin(struct role_context *context, enum role role, int argc, char **argv)
+{
+	static char ident[32];
+	struct environment environment;
+	struct options options;
+
+	*context = (struct role_context){.role = role};
+	snprintf(ident, sizeof(ident), "handoffd-%s", role_name(role));
+	/* The log needs the environment that is emptied next; descriptors are closed before anything opens one. */
+	log_open(ident);
+	options_read(&options, ident, role, argc, argv);
+	signals_reset();
+	environment_take(&environment);
+	descriptors_reduce(environment.listen_fds);
+	listen_fds_check(context, environment.listen_fds);
+	umask(077);
+	if (environment.notify_socket[0] != '\0') {
+		notify_fd = notify_open(environment.notify_socket);
+		if (notify_fd < 0)
+			fatal("NOTIFY_SOCKET %s: %s", environment.notify_socket, strerror(-notify_fd));
+	}
+	config_read(context, options.config_file);
+	if (role == ROLE_STREAMER)
+		backend_choose(context, &options);
+}
+
+int role_listen_fd(const struct role_context *context, const char *path)
+{
+	for (size_t i = 0; i < context->n_listen_fds; i++) {
+		struct sockaddr_un name = {0};
+		/* One byte is kept back so that the path always ends. */
+		socklen_t len = sizeof(name) - 1;
+
+		if (getsockname(context->listen_fds[i], (struct sockaddr *)&name, &len) == 0 &&
+		    strncmp(name.sun_path, path, sizeof(name.sun_path)) == 0)
+			return context->listen_fds[i];
+	}
+	fatal("no inherited socket is bound to %s", path);
+}
+
+uid_t role_expected_uid(const struct config_user *user)
+{
+	return user->name[0] == '\0' ? geteuid() : user->uid;
+}
+
+static void privileges_leave(const struct config_user *user, struct privileges_report *report)
+{
+	char error[256];
+
+	if (geteuid() == 0 && user->name[0] == '\0')
+		fatal("started as root, and the configuration names no user to become");
+	if (privileges_drop(role_expected_uid(user), user->gid, report, error, sizeof(error)) != 0)
+		fatal("cannot drop privileges: %s", error);
+}
+
+void role_confine(const struct role_context *context, const struct config_user *user)
+{
+	struct privileges_report privileges;
+	struct policy_report report;
+	struct policy *policy;
+	char error[512];
+	char off[sizeof(privileges.off) + sizeof(report.off)];
+
+	privileges_leave(user, &privileges);
+	policy = policy_load(role_name(context->role), error, sizeof(error));
+	if (policy == NULL)
+		fatal("policy: %s", error);
+	if (policy_apply(policy, &report, error, sizeof(error)) != 0)
+		fatal("cannot apply the policy: %s", error);
+	policy_free(policy);
+	snprintf(off, sizeof(off), "%s%s%s", privileges.off,
+	         privileges.off[0] != '\0' && report.off[0] != '\0' ? "," : "", report.off);
+	log_event(LOG_NOTICE, "caged", LOG_STR("role", role_name(context->role)), LOG_INT("uid", geteuid()),
+	          LOG_INT("landlock", report.landlock_abi), LOG_INT("instructions", report.instructions),
+	          LOG_STR("off", off));
+}
+
+void role_listen(const struct role_context *context, int backlog)
+{
+	for (size_t i = 0; i < context->n_listen_fds; i++)
+		if (listen(context->listen_fds[i], backlog) != 0)
+			fatal("listen on inherited descriptor %d: %m", context->listen_fds[i]);
+}
+
+void role_ready(const struct role_context *context)
+{
+	int rc = notify_send(notify_fd, "READY=1");
+
+	if (rc != 0)
+		fatal("cannot report readiness: %s", strerror(-rc));
+	log_event(LOG_INFO, "ready", LOG_STR("role", role_name(context->role)));
+}
+
+void role_stopping(const struct role_context *context)
+{
+	/* Whoever started us may be gone already; stopping goes on. */
+	notify_send(notify_fd, "STOPPING=1");
+	log_event(LOG_INFO, "stopping", LOG_STR("role", role_name(context->role)));
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connector: one connection on its way: resolve, then one address after the other until
+ * one answers or the upstream's connect-timeout ends. Only a socket whose connect() has completed comes out: another
+ * could be re-aimed by whoever gets it.
+ */
+#ifndef DIALER_CONNECTOR_H
+#define DIALER_CONNECTOR_H
+
+#include <ev.h>
+
+#include "daemon/common/config.h"
+
+struct connector;
+
+/* Called once: fd is the callee's when error is 0, else fd is -1 and error is -errno. The connector is gone then. */
+typedef void connector_done(void *data, int fd, int error);
+
+/* Begin. Returns NULL when out of memory. done is never called before this has returned. */
+struct connector *connector_start(struct ev_loop *loop, const struct config_upstream *upstream, connector_done *done,
+                                  void *data);
+
+/* Give up; done is not called. */
+void connector_cancel(struct connector *connector);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * handoffd-dialer: resolves and connects the upstreams of the configuration, and hands the connected sockets to the
+ * streamers that may have them. It never sees clients, data or keys.
+ *
+ *     gate.c       the gate's connection, by which streamers are introduced
+ *     streamer.c   one streamer's wishes
+ *     connector.c  one connection on its way
+ *     resolver.c   c-ares on the event loop
+ */
+#include <signal.h>
+
+#include "daemon/common/log.h"
+#include "daemon/common/role.h"
+#include "gate.h"
+#include "resolver.h"
+
+#define BACKLOG 16
+
+static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+	(void)watcher;
+	(void)events;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+int main(int argc, char **argv)
+{
+	static ev_signal terminate, interrupt;
+	struct role_context context;
+	char path[CONFIG_PATH_MAX];
+	struct ev_loop *loop;
+	int status;
+
+	role_begin(&context, ROLE_DIALER, argc, argv);
+	loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
+	if (loop == NULL)
+		fatal("no event loop");
+	if (config_dialer_socket(context.config, path) < 0)
+		fatal("the path of the dialer's socket is too long");
+	int fd = role_listen_fd(&context, path);
+	status = resolver_init(loop);
+	if (status != ARES_SUCCESS)
+		fatal("c-ares cannot be initialised: %s", ares_strerror(status));
+	/* Nothing to read again and nothing to report. */
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+	ev_signal_init(&terminate, on_terminate, SIGTERM);
+	ev_signal_init(&interrupt, on_terminate, SIGINT);
+	ev_signal_start(loop, &terminate);
+	ev_signal_start(loop, &interrupt);
+
+	role_confine(&context, &context.config->user[ROLE_DIALER]);
+	role_listen(&context, BACKLOG);
+	gate_listen(loop, context.config, fd);
+	role_ready(&context);
+	ev_run(loop, 0);
+	role_stopping(&context);
+	return 0;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * List: doubly linked, the nodes inside what is listed. A node that is in no
+ * list points to itself, so that removing it twice does no harm.
+ */
+#ifndef GATE_LIST_H
+#define GATE_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct list {
+	struct list *previous;
+	struct list *next;
+};
+
+#define LIST_ENTRY(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
+
+static inline void list_init(struct list *list)
+{
+	list->previous = list;
+	list->next = list;
+}
+
+static inline bool list_empty(const struct list *list)
+{
+	return list->next == list;
+}
+
+static inline void list_append(struct list *list, struct list *node)
+{
+	node->previous = list->previous;
+	node->next = list;
+	list->previous->next = node;
+	list->previous = node;
+}
+
+static inline void list_remove(struct list *node)
+{
+	node->previous->next = node->next;
+	node->next->previous = node->previous;
+	list_init(node);
+}
+
+#endif

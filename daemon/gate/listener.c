@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Listener: accepting modules, by uid, within the number of slots.
+ */
+#include "listener.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "counters.h"
+#include "daemon/common/log.h"
+#include "lib/fdpass.h"
+
+/* Connections taken at a time, so that those that are open get their turn. */
+#define ACCEPT_BATCH  16
+/* Seconds without accept() when there are no descriptors or no memory for it. */
+#define ACCEPT_PAUSE  0.1
+/* Seconds a connection must have been silent before another may have its slot. */
+#define SILENT_ENOUGH 0.5
+
+static bool peer_allowed(const struct config_listen *config, uid_t uid)
+{
+	for (size_t i = 0; i < config->n_allow_peer; i++)
+		if (config->allow_peer[i] == uid)
+			return true;
+	return false;
+}
+
+/* Whether the peer may hand off clients here; if not, the refusal is counted and logged. */
+static bool check_peer(const struct listener *listener, int fd)
+{
+	struct ucred credentials = {.uid = (uid_t)-1};
+	int result = peer_credentials(fd, &credentials);
+
+	if (result == 0 && peer_allowed(listener->config, credentials.uid))
+		return true;
+	counters_add(REASON_PEER_FORBIDDEN);
+	log_event(LOG_WARNING, "refused", LOG_STR("reason", reason_name(REASON_PEER_FORBIDDEN)),
+	          LOG_STR("listener", listener->config->path), LOG_INT("uid", credentials.uid));
+	return false;
+}
+
+/* Whether there is a slot, after closing the longest silent connection if need be. */
+static bool make_slot(struct listener *listener)
+{
+	struct connection *silent;
+
+	if (listener->n_connections < listener->config->max_connections)
+		return true;
+	silent = LIST_ENTRY(listener->connections.next, struct connection, node);
+	if (ev_now(listener->gate->loop) - silent->used < SILENT_ENOUGH) {
+		counters_add(REASON_RATE_LIMITED);
+		log_event(LOG_WARNING, "refused", LOG_STR("reason", reason_name(REASON_RATE_LIMITED)),
+		          LOG_STR("listener", listener->config->path), LOG_INT("connections", listener->n_connections));
+		return false;
+	}
+	log_event(LOG_DEBUG, "slot-reused", LOG_STR("listener", listener->config->path));
+	connection_close(silent);
+	return true;
+}
+
+/* accept() fails again at once while what it lacks is lacking, so the socket is left alone for a moment. */
+static void pause_accepting(struct listener *listener, int error)
+{
+	log_event(LOG_ERR, "accept-failed", LOG_STR("listener", listener->config->path),
+	          LOG_STR("error", strerror(error)));
+	ev_io_stop(listener->gate->loop, &listener->acceptable);
+	ev_timer_set(&listener->pause, ACCEPT_PAUSE, 0.);
+	ev_timer_start(listener->gate->loop, &listener->pause);
+}
+
+static void on_pause_end(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+	struct listener *listener = watcher->data;
+
+	(void)events;
+	ev_io_start(loop, &listener->acceptable);
+}
+
+static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct listener *listener = watcher->data;
+
+	(void)loop;
+	(void)events;
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		int fd FD_CLEANUP = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			if (errno != EAGAIN)
+				pause_accepting(listener, errno);
+			return;
+		}
+		if (!check_peer(listener, fd) || !make_slot(listener))
+			continue;
+		if (connection_open(listener, fd) < 0)
+			return pause_accepting(listener, ENOMEM);
+		fd = -1;
+	}
+}
+
+int listener_init(struct listener *listener, struct gate *gate, size_t index, int fd)
+{
+	socklen_t len = sizeof(listener->netns_cookie);
+
+	*listener = (struct listener){.gate = gate, .index = index, .config = &gate->config->listens[index], .fd = fd};
+	list_init(&listener->connections);
+	ev_io_init(&listener->acceptable, on_acceptable, fd, EV_READ);
+	ev_init(&listener->pause, on_pause_end);
+	listener->acceptable.data = listener;
+	listener->pause.data = listener;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &listener->netns_cookie, &len) < 0)
+		return -errno;
+	return 0;
+}
+
+void listener_start(struct listener *listener)
+{
+	ev_io_start(listener->gate->loop, &listener->acceptable);
+}
+
+void listener_stop(struct listener *listener)
+{
+	ev_io_stop(listener->gate->loop, &listener->acceptable);
+	ev_timer_stop(listener->gate->loop, &listener->pause);
+	while (!list_empty(&listener->connections))
+		connection_close(LIST_ENTRY(listener->connections.next, struct connection, node));
+}

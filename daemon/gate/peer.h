@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Peer: the gate's connection to one streamer or to the dialer. It is made again, with
+ * growing pauses, until the process at the other end runs under the uid that the configuration gives it.
+ */
+#ifndef GATE_PEER_H
+#define GATE_PEER_H
+
+#include "daemon/common/channel.h"
+#include "gate.h"
+
+struct peer {
+	struct gate *gate;
+	enum role role;
+	size_t backend; /* of a streamer */
+	size_t worker;
+	char path[CONFIG_PATH_MAX];
+	uid_t uid;              /* that it must have */
+	struct channel channel; /* fd is -1 while there is none */
+	bool busy;              /* its socket's buffer is full; on_writable tells when no longer */
+	bool complained;        /* that it cannot be reached was logged */
+	ev_tstamp pause;        /* before the next attempt */
+	ev_tstamp connected_at;
+	ev_io readable;
+	ev_io writable;
+	ev_timer retry;
+	void (*on_connected)(struct peer *peer);
+	void (*on_lost)(struct peer *peer);
+	void (*on_writable)(struct peer *peer);
+};
+
+/* Fill in what does not depend on the role. Nothing is connected yet. */
+void peer_init(struct peer *peer, struct gate *gate, enum role role, uid_t uid);
+
+/* Connect now, and again whenever that fails or the connection breaks. */
+void peer_start(struct peer *peer);
+
+/* Whether something can be sent now. */
+static inline bool peer_ready(const struct peer *peer)
+{
+	return peer->channel.fd >= 0 && !peer->busy;
+}
+
+/* channel_send(), and what its failure means for the peer: full buffers make it busy, a broken connection is closed and
+ * made again (on_lost is not called: the caller knows). Returns what channel_send() did. */
+int peer_send(struct peer *peer, enum message_type type, const void *body, const struct span *more, size_t n_more,
+              const int *fds, size_t n_fds);
+
+/* Close and connect again after a pause. on_lost is not called. */
+void peer_reconnect(struct peer *peer);
+
+/* Close, for good. */
+void peer_stop(struct peer *peer);
+
+#endif

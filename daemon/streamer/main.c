@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * handoffd-streamer: owns the sockets of clients and writes their answers. One process of the pool of one backend.
+ */
+#include <locale.h>
+#include <sodium.h>
+#include <time.h>
+
+#include "backend.h"
+#include "control.h"
+#include "daemon/common/log.h"
+#include "daemon/common/role.h"
+
+#define BACKLOG       16
+#define STOP_GRACE_S  10.0 /* for running streams after SIGTERM */
+#define STOP_LINGER_S 2.5  /* for clients to read the end of theirs */
+
+static struct streamer streamer;
+static struct control control;
+static struct role_context context;
+static ev_signal on_term, on_int, on_usr1;
+static ev_timer stop_timer;
+
+static void stop_at_last(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)timer;
+	(void)revents;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+static void stop_streams(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)revents;
+	streams_end(&streamer);
+	ev_timer_init(timer, stop_at_last, STOP_LINGER_S, 0.0);
+	ev_timer_start(loop, timer);
+}
+
+static void stop_when_idle(struct streamer *idle)
+{
+	if (idle->stopping)
+		ev_break(idle->loop, EVBREAK_ALL);
+}
+
+/* New clients are refused, so that the gate finds them another process; running streams may end by themselves. */
+static void stop(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+	(void)signal;
+	(void)revents;
+	if (streamer.stopping)
+		return;
+	streamer.stopping = true;
+	role_stopping(&context);
+	if (streamer.n_streams == 0)
+		ev_break(loop, EVBREAK_ALL);
+	ev_timer_init(&stop_timer, stop_streams, STOP_GRACE_S, 0.0);
+	ev_timer_start(loop, &stop_timer);
+}
+
+static void report(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+	(void)loop;
+	(void)signal;
+	(void)revents;
+	log_event(LOG_NOTICE, "streams", LOG_INT("now", streamer.n_streams));
+	counters_log();
+}
+
+/* Whatever libraries load on first use is loaded here: later no file can be opened. */
+static void libraries_init(void)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	if (sodium_init() < 0)
+		fatal("cannot initialise libsodium");
+	setlocale(LC_ALL, "C");
+	tzset();
+	gmtime_r(&now, &tm);
+	/* Whoever can make hashes collide could make large requests slow. */
+	json_object_seed(0);
+}
+
+static void loop_init(void)
+{
+	streamer.loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	if (streamer.loop == NULL)
+		fatal("cannot make an event loop");
+	ev_signal_init(&on_term, stop, SIGTERM);
+	ev_signal_init(&on_int, stop, SIGINT);
+	ev_signal_init(&on_usr1, report, SIGUSR1);
+	ev_signal_start(streamer.loop, &on_term);
+	ev_signal_start(streamer.loop, &on_int);
+	ev_signal_start(streamer.loop, &on_usr1);
+}
+
+static void streamer_init(void)
+{
+	const struct config *config = context.config;
+
+	streamer.config = config;
+	streamer.backend = &config->backends[context.backend];
+	streamer.ops = backend_find(streamer.backend->type);
+	streamer.idle = stop_when_idle;
+	if (streamer.ops == NULL)
+		fatal("backend \"%s\" has an unknown type", streamer.backend->name);
+	streams_init(&streamer);
+	if (streamer.ops->has_upstream)
+		dial_init(&streamer.dialer, streamer.loop, streamer.backend->upstream,
+		          config->upstreams[streamer.backend->upstream].connect_timeout_ms);
+	if (streamer.ops->init != NULL)
+		streamer.ops->init(&streamer);
+}
+
+static int listen_fd(void)
+{
+	char path[CONFIG_PATH_MAX];
+
+	if (config_streamer_socket(context.config, context.backend, context.worker, path) != 0)
+		fatal("runtime-dir is too long");
+	return role_listen_fd(&context, path);
+}
+
+int main(int argc, char **argv)
+{
+	role_begin(&context, ROLE_STREAMER, argc, argv);
+	libraries_init();
+	loop_init();
+	streamer_init();
+	int fd = listen_fd();
+	role_confine(&context, &streamer.backend->user);
+	role_listen(&context, BACKLOG);
+	control_init(&control, &streamer, fd, role_expected_uid(&context.config->user[ROLE_GATE]));
+	role_ready(&context);
+	ev_run(streamer.loop, 0);
+	counters_log();
+	return 0;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The openai backend: chat completions, streamed, from OpenAI or a compatible service. URL, credential and certificates
+ * come from the configuration; the request chooses the words, and the model where it names one.
+ *
+ * The answer is whole at [DONE], not when the connection ends; an upstream that ends without it has still finished
+ * when it gave a finish_reason.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "backend.h"
+#include "chat_event.h"
+#include "credential.h"
+#include "daemon/common/log.h"
+#include "daemon/common/role.h"
+#include "sse.h"
+#include "transport.h"
+
+static const struct transport_ops *const http = &transport_curl;
+static struct transport *transport;
+
+/* One stream's work. */
+struct chat {
+	struct stream *stream;
+	struct transfer *transfer; /* NULL before it starts and after its end */
+	char *body;                /* the transfer's once it has started */
+	size_t body_len;
+	struct sse sse;
+	bool finished; /* a finish_reason was given */
+};
+
+/* ---------------------------------------------------------------- the request */
+
+static int add_message(json_t *messages, const char *role, const char *content, size_t len)
+{
+	return json_array_append_new(messages, json_pack("{s:s, s:s%}", "role", role, "content", content, len));
+}
+
+static json_t *messages_make(const struct request *request)
+{
+	json_t *messages = json_array();
+	int rc = messages == NULL ? -1 : 0;
+
+	if (rc == 0 && request->system != NULL)
+		rc = add_message(messages, "system", request->system, strlen(request->system));
+	if (rc == 0 && request->prompt != NULL)
+		rc = add_message(messages, "user", request->prompt, request->prompt_len);
+	if (rc == 0 && request->messages != NULL)
+		rc = json_array_extend(messages, request->messages);
+	if (rc == 0)
+		return messages;
+	json_decref(messages);
+	return NULL;
+}
+
+/* The body of the request, malloc'ed; NULL when there is no memory. */
+static char *body_make(const struct config_backend *backend, const struct request *request)
+{
+	const char *model = request->model != NULL ? request->model : backend->model;
+	json_t *root = json_object();
+	char *body = NULL;
+	int rc = json_object_set_new(root, "messages", messages_make(request));
+
+	rc |= json_object_set_new(root, "stream", json_true());
+	if (model[0] != '\0')
+		rc |= json_object_set_new(root, "model", json_string(model));
+	if (request->max_tokens != NULL)
+		rc |= json_object_set(root, "max_tokens", request->max_tokens);
+	if (request->temperature != NULL)
+		rc |= json_object_set(root, "temperature", request->temperature);
+	if (rc == 0)
+		body = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(15));
+	json_decref(root);
+	return body;
+}
+
+static int prepare(struct streamer *streamer, const struct request *request, void **work, const char **error)
+{
+	struct chat *chat;
+
+	if (request->prompt == NULL && request->messages == NULL) {
+		*error = "neither prompt nor messages";
+		return -EINVAL;
+	}
+	chat = calloc(1, sizeof(*chat));
+	if (chat == NULL)
+		return -ENOMEM;
+	chat->body = body_make(streamer->backend, request);
+	if (chat->body == NULL) {
+		free(chat);
+		return -ENOMEM;
+	}
+	chat->body_len = strlen(chat->body);
+	*work = chat;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- errors */
+
+static void fail(struct chat *chat, enum outcome outcome, unsigned status, const char *message, uint32_t retry_after)
+{
+	stream_fail(chat->stream,
+	            &(struct stream_error){
+	                .outcome = outcome, .status = status, .message = message, .retry_after = retry_after});
+}
+
+static void fail_by_status(struct chat *chat, const struct transfer_head *head)
+{
+	log_event(LOG_WARNING, "upstream-status", LOG_INT("id", chat->stream->id), LOG_INT("status", head->status));
+	if (head->status == 429)
+		fail(chat, OUTCOME_UPSTREAM_REFUSED, 429, "The service that answers has too many requests.",
+		     head->retry_after);
+	else if (head->status >= 500)
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers has failed.", head->retry_after);
+	else if (head->status >= 400)
+		/* A wrong credential (401, 403) is ours: the client's own status must not say so. */
+		fail(chat, OUTCOME_UPSTREAM_REFUSED, 502, "The service that answers refused the request.", 0);
+	else
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers did not stream.", 0);
+}
+
+static void fail_by_error(struct chat *chat, enum transfer_error error)
+{
+	switch (error) {
+	case TRANSFER_TIMEOUT:
+		fail(chat, OUTCOME_UPSTREAM_TIMEOUT, 504, "The service that answers could not be reached in time.", 0);
+		break;
+	case TRANSFER_UNREACHABLE:
+	case TRANSFER_TLS:
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers could not be reached.", 0);
+		break;
+	case TRANSFER_NO_MEMORY:
+		fail(chat, OUTCOME_NO_MEMORY, 503, "There is no memory for this request.", 1);
+		break;
+	default:
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers broke off.", 0);
+	}
+}
+
+/* ---------------------------------------------------------------- the answer */
+
+/* 0: go on; else the stream has ended. */
+static int on_event(void *user, const char *name, struct span data)
+{
+	struct chat *chat = user;
+	struct chat_event event;
+
+	chat_event_parse(&event, name, data);
+	chat->finished = chat->finished || event.finished;
+	switch (event.kind) {
+	case CHAT_EVENT_CONTENT:
+		stream_content(chat->stream, event.content);
+		break;
+	case CHAT_EVENT_DONE:
+		stream_done(chat->stream);
+		break;
+	case CHAT_EVENT_ERROR:
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers reported an error.", 0);
+		break;
+	case CHAT_EVENT_INVALID:
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers was not understood.", 0);
+		break;
+	case CHAT_EVENT_NOTHING:
+		break;
+	}
+	chat_event_free(&event);
+	return stream_is_live(chat->stream) ? 0 : 1;
+}
+
+static void on_head(void *user, const struct transfer_head *head)
+{
+	struct chat *chat = user;
+
+	stream_heard(chat->stream);
+	if (head->status == 200 && !head->is_json)
+		stream_begin(chat->stream);
+	else
+		fail_by_status(chat, head);
+}
+
+static void on_body(void *user, struct span piece)
+{
+	struct chat *chat = user;
+	int rc;
+
+	if (!stream_is_live(chat->stream))
+		return;
+	stream_heard(chat->stream);
+	rc = sse_feed(&chat->sse, piece, on_event, chat);
+	if (rc == -ENOMEM)
+		fail_by_error(chat, TRANSFER_NO_MEMORY);
+	else if (rc < 0)
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers sent too long an event.", 0);
+}
+
+static void on_end(void *user, enum transfer_error error)
+{
+	struct chat *chat = user;
+
+	chat->transfer = NULL;
+	if (error == TRANSFER_OK && chat->finished)
+		stream_done(chat->stream);
+	else
+		fail_by_error(chat, error);
+}
+
+static const struct transfer_events transfer_events = {.head = on_head, .body = on_body, .end = on_end};
+
+/* ---------------------------------------------------------------- the backend's functions */
+
+static void start(struct stream *stream)
+{
+	struct chat *chat = stream->work;
+	char *body = chat->body;
+
+	chat->stream = stream;
+	chat->body = NULL;
+	chat->transfer = http->start(transport, body, chat->body_len, &transfer_events, chat);
+	if (chat->transfer == NULL)
+		fail_by_error(chat, TRANSFER_NO_MEMORY);
+}
+
+static void pause_transfer(struct stream *stream, bool paused)
+{
+	struct chat *chat = stream->work;
+
+	if (chat->transfer != NULL)
+		http->pause(chat->transfer, paused);
+}
+
+static void stop(void *work, bool whole)
+{
+	struct chat *chat = work;
+
+	if (chat->transfer != NULL && whole)
+		http->release(chat->transfer);
+	else if (chat->transfer != NULL)
+		http->cancel(chat->transfer);
+	sse_free(&chat->sse);
+	free(chat->body);
+	free(chat);
+}
+
+/* The whole header line with the credential, "" when none is configured. */
+static const char *authorization_read(const struct streamer *streamer)
+{
+	const struct config_backend *backend = streamer->backend;
+	char path[PATH_MAX], error[PATH_MAX + 128];
+	const char *line;
+
+	if (config_secret_path("api-key", backend->credential_file, path, sizeof(path)) != 0)
+		fatal("backend \"%s\": the name of its credential is too long", backend->name);
+	if (path[0] == '\0')
+		return "";
+	line = credential_read(path, role_expected_uid(&backend->user), "Authorization: Bearer ", error, sizeof(error));
+	if (line == NULL)
+		fatal("backend \"%s\": credential %s", backend->name, error);
+	return line;
+}
+
+static void init(struct streamer *streamer)
+{
+	const struct config_upstream *upstream = &streamer->config->upstreams[streamer->backend->upstream];
+
+	transport = http->init(streamer, upstream, "/chat/completions", authorization_read(streamer));
+}
+
+const struct backend_type_ops backend_openai = {
+    .type = BACKEND_OPENAI,
+    .has_upstream = true,
+    .init = init,
+    .prepare = prepare,
+    .start = start,
+    .pause = pause_transfer,
+    .stop = stop,
+};

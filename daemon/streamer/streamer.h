@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Streamer: what one process of a pool knows. One backend, one credential; the streams it runs.
+ */
+#ifndef HANDOFFD_STREAMER_STREAMER_H
+#define HANDOFFD_STREAMER_STREAMER_H
+
+#include <ev.h>
+#include <sys/queue.h>
+
+#include "daemon/common/config.h"
+#include "dial.h"
+#include "text.h"
+
+struct backend_type_ops;
+struct stream;
+
+LIST_HEAD(stream_list, stream);
+STAILQ_HEAD(stream_queue, stream);
+
+struct streamer {
+	struct ev_loop *loop;
+	const struct config *config;
+	const struct config_backend *backend;
+	const struct backend_type_ops *ops;
+	struct dialer_link dialer; /* where the backend has an upstream */
+	size_t n_streams;
+	struct stream_list streams;   /* all of them, for the end of the process */
+	struct stream_queue deferred; /* those to see to once the event batch is over */
+	ev_prepare after_batch;
+	struct text scratch;                     /* where one event is put together */
+	bool stopping;                           /* takes no new streams */
+	void (*idle)(struct streamer *streamer); /* called when the last stream is gone */
+};
+
+#endif

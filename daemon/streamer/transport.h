@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Transport: one HTTP request to the upstream and its answer, piece by piece. HTTP/1.1 (transport_curl.c) is one
+ * implementation; an HTTP/2 one has the same functions. Connections come from the dialer only.
+ *
+ * Every function may be called from inside the events below. None of them calls an event itself but pause(false).
+ */
+#ifndef HANDOFFD_STREAMER_TRANSPORT_H
+#define HANDOFFD_STREAMER_TRANSPORT_H
+
+#include "lib/bytes.h"
+#include "streamer.h"
+
+struct transport;
+struct transfer;
+
+enum transfer_error {
+	TRANSFER_OK,
+	TRANSFER_UNREACHABLE, /* no connection */
+	TRANSFER_TLS,         /* the peer is not who it should be, or does not speak TLS */
+	TRANSFER_TIMEOUT,     /* connecting took too long */
+	TRANSFER_BROKEN,      /* broke off, or is not HTTP as we accept it */
+	TRANSFER_NO_MEMORY,
+};
+
+/* Head of the upstream's answer. */
+struct transfer_head {
+	unsigned status;
+	uint32_t retry_after; /* seconds, 0: none */
+	bool is_json;         /* Content-Type is application/json */
+};
+
+struct transfer_events {
+	/* Once, when the final head is there. */
+	void (*head)(void *user, const struct transfer_head *head);
+	/* Pieces of the body. */
+	void (*body)(void *user, struct span piece);
+	/* Once, the last: the upstream has ended its answer, or failed. Not after release() or cancel(). */
+	void (*end)(void *user, enum transfer_error error);
+};
+
+struct transport_ops {
+	/* Before the process is caged. authorization: the whole header line, "" for none; borrowed for good. fatal()
+	 * when it cannot. */
+	struct transport *(*init)(struct streamer *streamer, const struct config_upstream *upstream, const char *path,
+	                          const char *authorization);
+	/* POST a JSON body, a malloc'ed buffer that is taken over (also on failure). NULL: no memory. */
+	struct transfer *(*start)(struct transport *transport, char *body, size_t body_len,
+	                          const struct transfer_events *events, void *user);
+	/* No more body for now; false: go on. At most one read's worth still comes. */
+	void (*pause)(struct transfer *transfer, bool paused);
+	/* What was wanted has come: no more events, but the answer may end by itself so that its connection can serve
+	 * again. */
+	void (*release)(struct transfer *transfer);
+	/* No more events, and the upstream is to notice at once. */
+	void (*cancel)(struct transfer *transfer);
+};
+
+extern const struct transport_ops transport_curl;
+
+#endif

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * HTTP/1.1 through libcurl's multi interface, on the process's event loop. libcurl never makes a socket, resolves a
+ * name or opens a file here:
+ *
+ * A transfer is started without a connection. When libcurl has an idle one in its cache it uses that; when it asks for
+ * a socket and none has been dialled for this transfer, the transfer fails at once, a connection is asked for from the
+ * dialer, and the transfer is started again with it.
+ *
+ * libcurl forbids most calls from inside its callbacks, so a transfer that ends there is only marked, and removed when
+ * the call into libcurl has returned.
+ */
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "clock.h"
+#include "counters.h"
+#include "daemon/common/log.h"
+#include "no_connect.h"
+#include "transport.h"
+#include "trust.h"
+
+#define HEADERS_MAX         65536 /* bytes of the upstream's head */
+#define DIALS_MAX           3     /* connections for one transfer: a cached one can turn out to be closed */
+#define IDLE_CONNECTIONS    256
+#define RETRY_AFTER_MAX     86400
+#define RELEASE_MS          1000        /* for an answer to end by itself after what was wanted of it has come */
+#define RECEIVE_BUFFER      1024        /* libcurl keeps one for each transfer */
+#define PLACEHOLDER_ADDRESS "127.0.0.1" /* nobody connects to it: sockets come connected */
+
+TAILQ_HEAD(transfer_queue, transfer);
+
+struct transport {
+	CURLM *multi;
+	CURLSH *share;
+	X509_STORE *store; /* NULL for plain HTTP */
+	struct ev_loop *loop;
+	ev_timer timer;         /* libcurl's */
+	ev_timer release_timer; /* for the first of released */
+	struct dialer_link *dialer;
+	const struct config_upstream *upstream;
+	char *url;
+	struct curl_slist *resolve;
+	struct curl_slist *headers;
+	struct transfer_queue released; /* whose answers end by themselves, oldest first */
+	struct transfer_queue doomed;   /* to be removed when libcurl has returned */
+	unsigned inside;                /* calls into libcurl under way */
+};
+
+struct transfer {
+	struct transport *transport;
+	CURL *easy;
+	const struct transfer_events *events; /* NULL: nobody is interested any more */
+	void *user;
+	struct dial_wait wait;
+	TAILQ_ENTRY(transfer) queue; /* of released, or of doomed */
+	char *body;
+	size_t body_len;
+	int64_t release_until_ms;
+	int fd; /* dialled and not given to libcurl yet; -1: none */
+	struct transfer_head head;
+	uint32_t headers_len;
+	uint8_t dials;
+	bool wants_socket; /* libcurl asked for one, and there was none */
+	bool has_head;
+	bool paused;
+	bool is_released;
+	bool is_doomed;
+};
+
+/* ---------------------------------------------------------------- ending a transfer */
+
+static void transfer_free(struct transfer *transfer)
+{
+	struct transport *transport = transfer->transport;
+
+	if (transfer->is_released)
+		TAILQ_REMOVE(&transport->released, transfer, queue);
+	dial_cancel(transport->dialer, &transfer->wait);
+	curl_multi_remove_handle(transport->multi, transfer->easy);
+	curl_easy_cleanup(transfer->easy);
+	if (transfer->fd >= 0)
+		dial_give(transport->dialer, transfer->fd);
+	free(transfer->body);
+	free(transfer);
+}
+
+static void doom(struct transfer *transfer)
+{
+	struct transport *transport = transfer->transport;
+
+	transfer->events = NULL;
+	if (transfer->is_doomed)
+		return;
+	if (transport->inside == 0) {
+		transfer_free(transfer);
+		return;
+	}
+	if (transfer->is_released)
+		TAILQ_REMOVE(&transport->released, transfer, queue);
+	transfer->is_released = false;
+	transfer->is_doomed = true;
+	TAILQ_INSERT_TAIL(&transport->doomed, transfer, queue);
+}
+
+static void end(struct transfer *transfer, enum transfer_error error)
+{
+	const struct transfer_events *events = transfer->events;
+	void *user = transfer->user;
+
+	transfer->events = NULL;
+	transfer_free(transfer);
+	if (events != NULL)
+		events->end(user, error);
+}
+
+static enum transfer_error error_of(CURLcode code)
+{
+	switch (code) {
+	case CURLE_OK:
+		return TRANSFER_OK;
+	case CURLE_COULDNT_CONNECT:
+		return TRANSFER_UNREACHABLE;
+	case CURLE_OPERATION_TIMEDOUT:
+		return TRANSFER_TIMEOUT;
+	case CURLE_OUT_OF_MEMORY:
+		return TRANSFER_NO_MEMORY;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_ISSUER_ERROR:
+		return TRANSFER_TLS;
+	default:
+		return TRANSFER_BROKEN;
+	}
+}
+
+/* libcurl is done with the transfer. */
+static void finished(struct transfer *transfer, CURLcode code)
+{
+	if (code == CURLE_COULDNT_CONNECT && transfer->wants_socket && transfer->events != NULL &&
+	    transfer->dials < DIALS_MAX) {
+		curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
+		transfer->wants_socket = false;
+		transfer->dials++;
+		dial_start(transfer->transport->dialer, &transfer->wait);
+		return;
+	}
+	if (code == CURLE_OK && !transfer->has_head)
+		code = CURLE_WEIRD_SERVER_REPLY;
+	if (code != CURLE_OK && transfer->events != NULL)
+		log_event(LOG_WARNING, "upstream-failed", LOG_STR("upstream", transfer->transport->upstream->name),
+		          LOG_STR("error", curl_easy_strerror(code)));
+	end(transfer, error_of(code));
+}
+
+/* After each call into libcurl that may have run transfers. */
+static void settle(struct transport *transport)
+{
+	struct transfer *transfer;
+	CURLMsg *message;
+	int left;
+
+	if (transport->inside > 0)
+		return;
+	while ((transfer = TAILQ_FIRST(&transport->doomed)) != NULL) {
+		TAILQ_REMOVE(&transport->doomed, transfer, queue);
+		transfer_free(transfer);
+	}
+	while ((message = curl_multi_info_read(transport->multi, &left)) != NULL) {
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		CURLcode code = message->data.result;
+		if (curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer) == CURLE_OK)
+			finished(transfer, code);
+	}
+}
+
+/* ---------------------------------------------------------------- libcurl on the event loop */
+
+static void action(struct transport *transport, curl_socket_t fd, int events)
+{
+	int running;
+
+	transport->inside++;
+	curl_multi_socket_action(transport->multi, fd, events, &running);
+	transport->inside--;
+	settle(transport);
+}
+
+static void on_socket(struct ev_loop *loop, ev_io *watcher, int revents)
+{
+	(void)loop;
+	action(watcher->data, watcher->fd,
+	       ((revents & EV_READ) ? CURL_CSELECT_IN : 0) | ((revents & EV_WRITE) ? CURL_CSELECT_OUT : 0));
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	action(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *watcher_of_socket)
+{
+	struct transport *transport = user;
+	ev_io *watcher = watcher_of_socket;
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (watcher != NULL)
+			ev_io_stop(transport->loop, watcher);
+		free(watcher);
+		return 0;
+	}
+	if (watcher == NULL) {
+		watcher = calloc(1, sizeof(*watcher));
+		if (watcher == NULL)
+			return -1;
+		ev_io_init(watcher, on_socket, fd, EV_READ);
+		watcher->data = transport;
+		curl_multi_assign(transport->multi, fd, watcher);
+	}
+	ev_io_stop(transport->loop, watcher);
+	ev_io_set(watcher, fd, ((what & CURL_POLL_IN) ? EV_READ : 0) | ((what & CURL_POLL_OUT) ? EV_WRITE : 0));
+	ev_io_start(transport->loop, watcher);
+	return 0;
+}
+
+static int set_timer(CURLM *multi, long timeout_ms, void *user)
+{
+	struct transport *transport = user;
+
+	(void)multi;
+	ev_timer_stop(transport->loop, &transport->timer);
+	if (timeout_ms >= 0) {
+		ev_timer_set(&transport->timer, (double)timeout_ms / 1000, 0.0);
+		ev_timer_start(transport->loop, &transport->timer);
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- callbacks of one transfer */
+
+static curl_socket_t give_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct transfer *transfer = user;
+	int fd = transfer->fd;
+
+	(void)purpose;
+	(void)address;
+	transfer->wants_socket = fd < 0;
+	transfer->fd = -1;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static uint32_t retry_after_of(const char *value)
+{
+	char *end_of_number;
+	long long seconds = strtoll(value, &end_of_number, 10);
+
+	if (end_of_number == value)
+		seconds = (long long)(curl_getdate(value, NULL) - time(NULL));
+	if (seconds <= 0)
+		return 0;
+	return seconds > RETRY_AFTER_MAX ? RETRY_AFTER_MAX : (uint32_t)seconds;
+}
+
+/* The value of a header line when it has this name, else NULL. */
+static const char *value_if(const char *line, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (strncasecmp(line, name, len) != 0 || line[len] != ':')
+		return NULL;
+	line += len + 1;
+	return line + strspn(line, " \t");
+}
+
+static bool value_is(const char *value, const char *expected)
+{
+	size_t len = strlen(expected);
+
+	return strncasecmp(value, expected, len) == 0 && strchr(" \t;", value[len]) != NULL;
+}
+
+/* Take what interests us of a header line (NUL-terminated, without its end); false when the answer is not acceptable.
+ */
+static bool header_take(struct transfer_head *head, const char *line)
+{
+	const char *value;
+
+	if ((value = value_if(line, "Retry-After")) != NULL)
+		head->retry_after = retry_after_of(value);
+	else if ((value = value_if(line, "Content-Type")) != NULL)
+		head->is_json = value_is(value, "application/json");
+	else if ((value = value_if(line, "Content-Encoding")) != NULL)
+		return value_is(value, "identity"); /* none was offered */
+	else if ((value = value_if(line, "Transfer-Encoding")) != NULL)
+		return value_is(value, "chunked"); /* libcurl would also unpack gzip */
+	return true;
+}
+
+static void head_complete(struct transfer *transfer)
+{
+	long status = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status < 200)
+		return; /* an interim answer; the final one follows */
+	transfer->has_head = true;
+	transfer->head.status = (unsigned)status;
+	if (transfer->fd >= 0) {
+		/* libcurl found a cached connection after all. */
+		dial_give(transfer->transport->dialer, transfer->fd);
+		transfer->fd = -1;
+	}
+	if (transfer->events != NULL)
+		transfer->events->head(transfer->user, &transfer->head);
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *user)
+{
+	struct transfer *transfer = user;
+	size_t len = size * n;
+	char copy[128]; /* longer values are of no interest */
+	size_t copied = len < sizeof(copy) ? len : sizeof(copy) - 1;
+
+	transfer->headers_len += (uint32_t)len;
+	if (transfer->headers_len > HEADERS_MAX)
+		return 0;
+	if (transfer->has_head)
+		return len; /* trailers */
+	memcpy(copy, line, copied);
+	copy[copied] = '\0';
+	copy[strcspn(copy, "\r\n")] = '\0';
+	if (copy[0] == '\0')
+		head_complete(transfer);
+	else if (!header_take(&transfer->head, copy))
+		return 0;
+	return len;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *user)
+{
+	struct transfer *transfer = user;
+	size_t len = size * n;
+
+	if (transfer->is_doomed)
+		return 0; /* ends the transfer */
+	if (transfer->events != NULL)
+		transfer->events->body(transfer->user, span_of(data, len));
+	return len;
+}
+
+static CURLcode on_ssl_context(CURL *easy, void *context, void *user)
+{
+	struct transport *transport = user;
+
+	(void)easy;
+	SSL_CTX_set1_cert_store(context, transport->store);
+	return CURLE_OK;
+}
+
+/* ---------------------------------------------------------------- starting one */
+
+static void on_dialled(struct dial_wait *wait, int fd)
+{
+	struct transfer *transfer = (struct transfer *)((char *)wait - offsetof(struct transfer, wait));
+
+	if (fd < 0) {
+		end(transfer, fd == -ETIMEDOUT ? TRANSFER_TIMEOUT : TRANSFER_UNREACHABLE);
+		return;
+	}
+	transfer->fd = fd;
+	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
+		end(transfer, TRANSFER_NO_MEMORY);
+}
+
+#define SET(option, value) (rc = rc != CURLE_OK ? rc : curl_easy_setopt(easy, option, value))
+
+static CURLcode set_connection_options(CURL *easy, struct transport *transport)
+{
+	CURLcode rc = CURLE_OK;
+
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
+	SET(CURLOPT_PROTOCOLS_STR, transport->upstream->tls ? "https" : "http");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	SET(CURLOPT_DNS_CACHE_TIMEOUT, -1L);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)transport->upstream->connect_timeout_ms);
+	if (transport->resolve != NULL)
+		SET(CURLOPT_RESOLVE, transport->resolve);
+	if (transport->store != NULL) {
+		SET(CURLOPT_CAINFO, NULL);
+		SET(CURLOPT_CAPATH, NULL);
+		SET(CURLOPT_SSL_VERIFYPEER, 1L);
+		SET(CURLOPT_SSL_VERIFYHOST, 2L);
+		SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+		SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
+		SET(CURLOPT_SSL_CTX_DATA, transport);
+		SET(CURLOPT_SHARE, transport->share);
+	}
+	return rc;
+}
+
+static CURLcode set_options(struct transfer *transfer)
+{
+	struct transport *transport = transfer->transport;
+	CURL *easy = transfer->easy;
+	CURLcode rc = set_connection_options(easy, transport);
+
+	SET(CURLOPT_URL, transport->url);
+	SET(CURLOPT_HTTPHEADER, transport->headers);
+	SET(CURLOPT_USERAGENT, "handoffd/" HANDOFFD_VERSION);
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_POSTFIELDS, transfer->body);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
+	SET(CURLOPT_OPENSOCKETFUNCTION, give_socket);
+	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, transfer);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, transfer);
+	SET(CURLOPT_PRIVATE, transfer);
+	return rc;
+}
+
+static struct transfer *start(struct transport *transport, char *body, size_t body_len,
+                              const struct transfer_events *events, void *user)
+{
+	struct transfer *transfer = calloc(1, sizeof(*transfer));
+
+	if (transfer == NULL) {
+		free(body);
+		return NULL;
+	}
+	*transfer = (struct transfer){.transport = transport,
+	                              .easy = curl_easy_init(),
+	                              .events = events,
+	                              .user = user,
+	                              .wait = {.done = on_dialled},
+	                              .body = body,
+	                              .body_len = body_len,
+	                              .fd = -1};
+	if (transfer->easy == NULL || set_options(transfer) != CURLE_OK ||
+	    curl_multi_add_handle(transport->multi, transfer->easy) != CURLM_OK) {
+		transfer_free(transfer);
+		return NULL;
+	}
+	counter_add(COUNTER_TRANSFERS, 1);
+	return transfer;
+}
+
+/* ---------------------------------------------------------------- the rest of the interface */
+
+static void pause_transfer(struct transfer *transfer, bool paused)
+{
+	struct transport *transport = transfer->transport;
+
+	if (transfer->paused == paused || transfer->events == NULL)
+		return;
+	transfer->paused = paused;
+	/* Going on may call back at once. */
+	transport->inside++;
+	curl_easy_pause(transfer->easy, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+	transport->inside--;
+	settle(transport);
+}
+
+static void cancel(struct transfer *transfer)
+{
+	counter_add(COUNTER_TRANSFERS_CANCELLED, 1);
+	doom(transfer);
+}
+
+static void release_arm(struct transport *transport)
+{
+	struct transfer *first = TAILQ_FIRST(&transport->released);
+	int64_t left;
+
+	if (first == NULL || ev_is_active(&transport->release_timer))
+		return;
+	left = first->release_until_ms - clock_ms();
+	ev_timer_set(&transport->release_timer, left > 0 ? (double)left / 1000 : 0.0, 0.0);
+	ev_timer_start(transport->loop, &transport->release_timer);
+}
+
+static void on_release_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct transport *transport = timer->data;
+	struct transfer *first;
+
+	(void)loop;
+	(void)revents;
+	while ((first = TAILQ_FIRST(&transport->released)) != NULL && first->release_until_ms <= clock_ms())
+		cancel(first);
+	release_arm(transport);
+}
+
+static void release(struct transfer *transfer)
+{
+	struct transport *transport = transfer->transport;
+
+	if (transfer->paused || transfer->is_doomed) {
+		cancel(transfer);
+		return;
+	}
+	transfer->events = NULL;
+	transfer->is_released = true;
+	transfer->release_until_ms = clock_ms() + RELEASE_MS;
+	TAILQ_INSERT_TAIL(&transport->released, transfer, queue);
+	release_arm(transport);
+}
+
+/* ---------------------------------------------------------------- before the cage */
+
+/* A list node around a string that stays where it is: the credential is not copied into ordinary memory. */
+static struct curl_slist *node(const char *line, struct curl_slist *next)
+{
+	struct curl_slist *made = calloc(1, sizeof(*made));
+	union {
+		const char *in;
+		char *out;
+	} pointer = {.in = line}; /* libcurl only reads it */
+
+	if (made == NULL)
+		fatal("out of memory");
+	made->data = pointer.out;
+	made->next = next;
+	return made;
+}
+
+static bool is_address(const char *host)
+{
+	return host[0] == '[' || strchr(host, ':') != NULL || host[strspn(host, "0123456789.")] == '\0';
+}
+
+/* Keeps libcurl away from DNS. */
+static struct curl_slist *resolve_make(const struct config_upstream *upstream)
+{
+	char *entry;
+
+	if (is_address(upstream->host))
+		return NULL;
+	if (asprintf(&entry, "%s:%u:%s", upstream->host, upstream->port, PLACEHOLDER_ADDRESS) < 0)
+		fatal("out of memory");
+	return node(entry, NULL);
+}
+
+static void multi_make(struct transport *transport)
+{
+	transport->multi = curl_multi_init();
+	transport->share = curl_share_init();
+	if (transport->multi == NULL || transport->share == NULL)
+		fatal("cannot initialise libcurl");
+	curl_share_setopt(transport->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport);
+	curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport);
+	curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
+	curl_multi_setopt(transport->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+}
+
+static struct transport *init(struct streamer *streamer, const struct config_upstream *upstream, const char *path,
+                              const char *authorization)
+{
+	struct transport *transport = calloc(1, sizeof(*transport));
+
+	if (transport == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		fatal("cannot initialise libcurl");
+	transport->loop = streamer->loop;
+	transport->dialer = &streamer->dialer;
+	transport->upstream = upstream;
+	if (asprintf(&transport->url, "%s%s", upstream->url, path) < 0)
+		fatal("out of memory");
+	transport->resolve = resolve_make(upstream);
+	/* An empty Expect keeps libcurl from waiting for "100 Continue" before a long body. */
+	transport->headers =
+	    node("Content-Type: application/json", node("Accept: text/event-stream", node("Expect:", NULL)));
+	if (authorization[0] != '\0')
+		transport->headers = node(authorization, transport->headers);
+	if (upstream->tls) {
+		transport->store = trust_load(upstream->ca_file);
+		if (transport->store == NULL || trust_warm_up() != 0)
+			fatal("upstream \"%s\": no certificates to verify it with in %s", upstream->name,
+			      upstream->ca_file[0] != '\0' ? upstream->ca_file : "the system's bundle");
+	}
+	TAILQ_INIT(&transport->released);
+	TAILQ_INIT(&transport->doomed);
+	ev_timer_init(&transport->timer, on_timer, 0.0, 0.0);
+	ev_timer_init(&transport->release_timer, on_release_timer, 0.0, 0.0);
+	transport->timer.data = transport->release_timer.data = transport;
+	multi_make(transport);
+	no_connect_begin();
+	return transport;
+}
+
+const struct transport_ops transport_curl = {
+    .init = init,
+    .start = start,
+    .pause = pause_transfer,
+    .release = release,
+    .cancel = cancel,
+};

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sockets: the runtime directory and the unix sockets in it and elsewhere.
+ */
+#ifndef SUPERVISOR_SOCKETS_H
+#define SUPERVISOR_SOCKETS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "daemon/common/config.h"
+
+struct socket_file {
+	char path[CONFIG_PATH_MAX];
+	int type; /* SOCK_SEQPACKET, which listens, or SOCK_DGRAM */
+	uid_t uid;
+	gid_t gid;
+	mode_t mode;
+};
+
+/* Make the runtime directory, or check that the one there is ours alone, and lock it against a second supervisor.
+ * Returns 0 or -errno, with the error logged. */
+int runtime_dir_open(const char *path);
+
+/* Remove what runtime_dir_open() made. */
+void runtime_dir_close(const char *path);
+
+/* Make a socket file and return its socket (CLOEXEC, non-blocking), or -errno with the error logged. A socket that was
+ * left behind at its path is replaced; anything else there is an error. */
+int socket_make(const struct socket_file *file);
+
+/* Remove a socket file, but nothing that is not a socket. Returns 0, also when there was none, or -errno. */
+int socket_remove(const char *path);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Landlock: files, TCP ports and scopes. By raw system calls and with the kernel's constants by value, since neither
+ * libc nor the headers of the oldest supported system know all of them.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "language.h"
+#include "lib/fdpass.h"
+
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#define SYS_landlock_add_rule       445
+#define SYS_landlock_restrict_self  446
+#endif
+
+#define CREATE_RULESET_VERSION 1
+#define RULE_PATH_BENEATH      1
+
+/* struct landlock_ruleset_attr as of ABI 6; older kernels take the part that they know. */
+struct ruleset_attr {
+	uint64_t handled[MEMBER_COUNT];
+};
+
+/* struct landlock_path_beneath_attr. */
+struct path_beneath {
+	uint64_t allowed_access;
+	int32_t parent_fd;
+} __attribute__((packed));
+
+const struct landlock_right_info landlock_rights[RIGHT_COUNT] = {
+#define RIGHT_INFO(symbol, name, abi, member, bits) {name, abi, MEMBER_##member, bits},
+    LANDLOCK_RIGHTS(RIGHT_INFO)
+#undef RIGHT_INFO
+};
+
+int landlock_abi(void)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, CREATE_RULESET_VERSION);
+
+	return abi < 0 ? 0 : (int)abi;
+}
+
+static size_t attr_size(int abi)
+{
+	if (abi >= 6)
+		return 3 * sizeof(uint64_t);
+	return abi >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
+}
+
+static int add_path(int ruleset, const struct policy_path *path, char *error, size_t error_size)
+{
+	int fd FD_CLEANUP = open(path->path, O_PATH | O_CLOEXEC);
+	struct path_beneath rule = {.allowed_access = path->access, .parent_fd = fd};
+
+	/* What does not exist needs no right. */
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
+	if (fd < 0 || syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) != 0) {
+		int code = -errno;
+
+		snprintf(error, error_size, "landlock: %s: %m", path->path);
+		return code;
+	}
+	return 0;
+}
+
+/* What this kernel can deny of what the policy denies. */
+static int handled_rights(const struct policy *policy, int abi, struct ruleset_attr *attr, char *off, size_t off_size,
+                          char *error, size_t error_size)
+{
+	for (size_t i = 0; i < RIGHT_COUNT; i++) {
+		const struct landlock_right_info *right = &landlock_rights[i];
+		char name[64];
+
+		if (policy->landlock[i] == NEED_OPEN)
+			continue;
+		if (right->abi <= abi) {
+			attr->handled[right->member] |= right->bits;
+			continue;
+		}
+		snprintf(name, sizeof(name), "landlock-%s", right->name);
+		if (policy->landlock[i] == NEED_REQUIRED) {
+			snprintf(error, error_size, "%s needs Landlock ABI %d, the kernel has %d", name, right->abi,
+			         abi);
+			return -EOPNOTSUPP;
+		}
+		policy_off_add(off, off_size, name);
+	}
+	return 0;
+}
+
+int landlock_apply(const struct policy *policy, int abi, char *off, size_t off_size, char *error, size_t error_size)
+{
+	struct ruleset_attr attr = {0};
+	int ruleset FD_CLEANUP = -1;
+	int rc = handled_rights(policy, abi, &attr, off, off_size, error, error_size);
+
+	if (rc != 0 || (attr.handled[MEMBER_FS] | attr.handled[MEMBER_NET] | attr.handled[MEMBER_SCOPE]) == 0)
+		return rc;
+	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, attr_size(abi), 0);
+	if (ruleset < 0) {
+		rc = -errno;
+		snprintf(error, error_size, "landlock_create_ruleset: %m");
+		return rc;
+	}
+	for (size_t i = 0; rc == 0 && i < policy->n_paths; i++)
+		rc = add_path(ruleset, &policy->paths[i], error, error_size);
+	if (rc == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) {
+		rc = -errno;
+		snprintf(error, error_size, "landlock_restrict_self: %m");
+	}
+	return rc;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Lint: what a reviewer would ask about a policy that parses.
+ */
+#include <stdio.h>
+
+#include "language.h"
+
+/* Calls that reach outside the process or change what it may do: a grant or a false answer carries its reason. */
+static const char *const wants_reason[] = {
+    "accept4", "bind",     "clone",      "connect",    "fcntl",  "ioctl",      "kill",      "listen",  "memfd_create",
+    "mmap",    "mprotect", "mremap",     "newfstatat", "openat", "prctl",      "prlimit64", "recvmsg", "sendmmsg",
+    "sendmsg", "sendto",   "setsockopt", "shutdown",   "socket", "socketpair", "statx",     "tgkill",  "getdents64",
+};
+
+/* The arguments that such a grant must say something about. */
+static const struct {
+	const char *call;
+	const char *args[3];
+} wants_conditions[] = {
+    {"accept4", {"flags"}},
+    {"clone", {"flags"}},
+    {"fcntl", {"cmd"}},
+    {"getsockopt", {"level", "name"}},
+    {"ioctl", {"request"}},
+    {"madvise", {"advice"}},
+    {"memfd_create", {"flags"}},
+    {"mmap", {"prot", "flags"}},
+    {"mprotect", {"prot"}},
+    {"openat", {"flags"}},
+    {"prctl", {"option"}},
+    {"prlimit64", {"new"}},
+    {"recvmsg", {"flags"}},
+    {"sendmmsg", {"flags"}},
+    {"sendmsg", {"flags"}},
+    {"sendto", {"flags"}},
+    {"setsockopt", {"level", "name"}},
+    {"socket", {"domain", "type", "protocol"}},
+    {"socketpair", {"domain", "type", "protocol"}},
+};
+
+/* Granted to nobody, whatever the reason: each undoes the filter or the separation. */
+static const char *const never[] = {
+    "bpf",
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
+    "kexec_load",
+    "mount",
+    "open_by_handle_at",
+    "perf_event_open",
+    "pidfd_getfd",
+    "process_vm_readv",
+    "process_vm_writev",
+    "ptrace",
+    "setns",
+    "unshare",
+    "userfaultfd",
+};
+
+/* Bits that no argument of a granted call may have. */
+static const struct {
+	const char *call;
+	const char *arg;
+	const char *bits;
+} forbidden_bits[] = {
+    {"mmap", "prot", "PROT_EXEC"},        {"mprotect", "prot", "PROT_EXEC"},     {"sendto", "flags", "MSG_FASTOPEN"},
+    {"sendmsg", "flags", "MSG_FASTOPEN"}, {"sendmmsg", "flags", "MSG_FASTOPEN"},
+};
+
+struct findings {
+	void (*report)(void *context, const char *finding);
+	void *context;
+	size_t n;
+};
+
+static void find(struct findings *findings, const struct policy_rule *rule, const char *what, const char *detail)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s:%u: %s %s%s", rule->file, rule->line, rule->call, what, detail);
+	findings->report(findings->context, text);
+	findings->n++;
+}
+
+static const struct policy_condition *condition_on(const struct policy_rule *rule, const char *arg)
+{
+	unsigned width;
+	int number = policy_argument(rule->call, span_of_string(arg), &width);
+
+	return number < 0 ? NULL : &rule->conditions[number];
+}
+
+static bool in_list(const char *call, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(call, list[i]) == 0)
+			return true;
+	return false;
+}
+#define IN_LIST(call, list) in_list((call), (list), sizeof(list) / sizeof((list)[0]))
+
+static void lint_conditions(struct findings *findings, const struct policy_rule *rule)
+{
+	for (size_t i = 0; i < sizeof(wants_conditions) / sizeof(wants_conditions[0]); i++) {
+		if (strcmp(rule->call, wants_conditions[i].call) != 0)
+			continue;
+		for (size_t a = 0; a < 3 && wants_conditions[i].args[a] != NULL; a++) {
+			const struct policy_condition *condition = condition_on(rule, wants_conditions[i].args[a]);
+
+			if (condition == NULL || condition->mask == 0)
+				find(findings, rule, "without a condition on ", wants_conditions[i].args[a]);
+		}
+	}
+	for (size_t i = 0; i < sizeof(forbidden_bits) / sizeof(forbidden_bits[0]); i++) {
+		const struct policy_condition *condition;
+		uint64_t bits = 0;
+
+		if (strcmp(rule->call, forbidden_bits[i].call) != 0 ||
+		    !policy_constant(span_of_string(forbidden_bits[i].bits), &bits))
+			continue;
+		condition = condition_on(rule, forbidden_bits[i].arg);
+		if (condition == NULL || (condition->mask & bits) != bits || (condition->value & bits) != 0)
+			find(findings, rule, "does not exclude ", forbidden_bits[i].bits);
+	}
+}
+
+size_t policy_lint(const struct policy *policy, void (*report)(void *context, const char *finding), void *context)
+{
+	struct findings findings = {.report = report, .context = context};
+
+	for (const struct policy_rule *rule = policy->rules; rule < policy->rules + policy->n_rules; rule++) {
+		if (rule->reason == NULL && (rule->error != 0 || IN_LIST(rule->call, wants_reason)))
+			find(&findings, rule, "without a reason", "");
+		if (rule->error != 0)
+			continue;
+		if (IN_LIST(rule->call, never))
+			find(&findings, rule, "is granted to nobody", "");
+		lint_conditions(&findings, rule);
+	}
+	for (const struct policy_path *path = policy->paths; path < policy->paths + policy->n_paths; path++) {
+		char text[256];
+
+		if (path->reason != NULL)
+			continue;
+		snprintf(text, sizeof(text), "line %u: %s without a reason", path->line, path->path);
+		report(context, text);
+		findings.n++;
+	}
+	return findings.n;
+}
