@@ -34,14 +34,21 @@ DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$
 endef
 
 # ---------------------------------------------------------------- flags
-CC        ?= gcc
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
+# V=1 shows the commands whole.
+Q         := $(if $(V),,@)
+say        = $(if $(V),,@printf '  %-6s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)')
 OBJCOPY   ?= objcopy
 ARCH      := $(shell uname -m)
 pkg        = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
 WARNINGS  := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wformat=2 -Wvla \
 	-Wundef -Wimplicit-fallthrough $(if $(WERROR),-Werror)
-HARDENING := -fstack-protector-strong -fstack-clash-protection -ftrivial-auto-var-init=zero -fPIC \
+# clang 14 takes it only with a second option that it calls perilous.
+ZERO_INIT := $(shell echo | $(CC) -ftrivial-auto-var-init=zero -c -x c -o /dev/null - 2>/dev/null && echo -ftrivial-auto-var-init=zero)
+HARDENING := -fstack-protector-strong -fstack-clash-protection $(ZERO_INIT) -fPIC \
 	$(if $(filter x86_64,$(ARCH)),-fcf-protection=full) $(if $(filter aarch64,$(ARCH)),-mbranch-protection=standard)
 ifdef SANITIZE
 OPTIMISE  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -DHANDOFF_SANITIZE
@@ -82,15 +89,17 @@ all: $(BINS) $(MODULE)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 $(BUILD)/obj/module/%.o: module/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(APACHE_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_ALL) $(APACHE_CFLAGS) -MMD -MP -c -o $@ $<
 # The shipped policies are part of the binaries.
 $(BUILD)/obj/policy/builtin.o: $(wildcard policy/*.policy)
 
 define archive
-rm -f $@ && $(AR) rcs $@ $^
+$(Q)rm -f $@ && $(AR) rcs $@ $^
 endef
 $(BUILD)/liblib.a: $(call obj,$(LIB_SRC));       $(archive)
 $(BUILD)/libcommon.a: $(call obj,$(COMMON_SRC)); $(archive)
@@ -102,7 +111,8 @@ $(foreach r,$(ROLES),$(eval $(call role_archive,$(r))))
 
 define link
 @mkdir -p $(@D)
-$(CC) $(EXE_FLAGS) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1)
+$(call say,LINK)
+$(Q)$(CC) $(EXE_FLAGS) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1)
 endef
 $(BUILD)/bin/handoffd-gate: $(BUILD)/obj/daemon/gate/main.o $(BUILD)/libgate.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
@@ -116,7 +126,8 @@ $(BUILD)/bin/handoffctl: $(BUILD)/obj/daemon/ctl/main.o $(BUILD)/libctl.a $(BUIL
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a
 	@mkdir -p $(@D)
-	$(CC) -shared $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_LIB)
+	$(call say,LINK)
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_LIB)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(ARCHIVES)
 	$(call link,-lcmocka $(LIBS_STREAMER) $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))
@@ -134,3 +145,81 @@ demo-packages:
 demo: demo-packages
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) ONESHOT=$(ONESHOT) examples/demo/run.sh
+
+# ---------------------------------------------------------------- check
+.PHONY: check check-packages lint format unit unit-sanitize fuzz model hardening systemd-check vectors integration integration-sanitize
+check-packages:
+	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO) $(PACKAGES_CHECK) $(PACKAGES_NPM))
+
+# Static first, then what runs longest last; each stage ends with its runner's own closing lines.
+check: check-packages
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(if $(CI),WERROR=1)
+	@$(MAKE) --no-print-directory lint hardening systemd-check vectors
+	@$(MAKE) --no-print-directory unit model
+	@$(MAKE) --no-print-directory unit-sanitize fuzz
+	@$(MAKE) --no-print-directory integration-sanitize
+	@$(MAKE) --no-print-directory integration
+
+C_SOURCES := $(shell git ls-files '*.c' 2>/dev/null)
+C_HEADERS := $(shell git ls-files '*.h' 2>/dev/null)
+SHELL_SCRIPTS := $(shell git ls-files '*.sh' .ci/run 2>/dev/null)
+TIDY_SOURCES := $(filter-out tests/%,$(C_SOURCES))
+
+format:
+	clang-format -i $(C_SOURCES) $(C_HEADERS)
+
+lint:
+	clang-format --dry-run -Werror $(C_SOURCES) $(C_HEADERS)
+	shellcheck $(SHELL_SCRIPTS)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppressions-list=.cppcheck -I. -D__x86_64__ -D__linux__ '-D__VA_OPT__(x)=x' $(TIDY_SOURCES)
+	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$$(nproc) -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
+		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" 2>$(BUILD)/tidy.$$$$.log \
+		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
+	@echo "lint: no findings"
+
+hardening: all
+	tests/check-hardening.sh $(BINS) $(MODULE)
+
+systemd-check:
+	tests/check-systemd.sh
+
+vectors:
+	/usr/bin/python3 tests/vectors/make_vectors.py --check
+
+unit: $(UNIT_BINS)
+	@set -e; for t in $(UNIT_BINS); do echo "== $$t"; $$t; done
+
+unit-sanitize:
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize SANITIZE=1 unit
+
+fuzz:
+	BUILD=$(BUILD) tests/fuzz/run.sh $(or $(FUZZ_SECONDS),5)
+
+model:
+	BUILD=$(BUILD) tests/model/run.sh
+
+PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider -rs -q
+integration: all
+	BUILD=$(BUILD) $(PYTEST) tests/php tests/integration $(PYTEST_ARGS)
+
+# The same programs with the sanitizers in them; the seccomp filter is left out there, and the tests that need it say so.
+integration-sanitize:
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize SANITIZE=1 all
+	HANDOFF_SANITIZE=1 BUILD=$(BUILD)/sanitize $(PYTEST) tests/integration $(PYTEST_ARGS)
+
+# ---------------------------------------------------------------- install
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(APACHE_MODULES_DIR) \
+		$(DESTDIR)$(SYSCONFDIR)/handoffd $(DESTDIR)$(UNITDIR)
+	install -m 0755 $(BUILD)/bin/handoffd $(DESTDIR)$(PREFIX)/sbin/
+	install -m 0755 $(BUILD)/bin/handoffctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(ROLE_BINS) $(DESTDIR)$(LIBEXECDIR)/
+	install -m 0644 $(MODULE) $(DESTDIR)$(APACHE_MODULES_DIR)/
+	test -e $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf || \
+		install -m 0644 examples/handoffd.conf $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf
+	for u in systemd/*.service systemd/*.socket systemd/*.target; do \
+		sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|g;s|@SYSCONFDIR@|$(SYSCONFDIR)|g' $$u >$(DESTDIR)$(UNITDIR)/$${u##*/} || exit 1; done
+APACHE_MODULES_DIR ?= $(shell apxs -q LIBEXECDIR 2>/dev/null)

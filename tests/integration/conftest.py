@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures; the harness is env.py. The fixtures `stack`... are shared by the whole session: do not break them. A test
+that breaks things takes the factories."""
+import threading
+
+import pytest
+
+import env as harness
+
+
+@pytest.fixture(scope="session")
+def env():
+    environment = harness.Env()
+    yield environment
+    environment.close()
+
+
+@pytest.fixture
+def factory(env):
+    """factory(Class, ...) makes an object of the harness and stops it when the test ends."""
+    made = []
+
+    def make(kind, *arguments, **options):
+        made.append(kind(env, *arguments, **options))
+        return made[-1]
+    yield make
+    found = [line for thing in made if hasattr(thing, "undeclared") for line in thing.undeclared()]
+    for thing in reversed(made):
+        thing.stop()
+    found += [line for thing in made if hasattr(thing, "undeclared") for line in thing.undeclared()]
+    assert not found, "undeclared log lines:\n" + "\n".join(found)
+
+
+@pytest.fixture
+def apache_factory(env, factory):
+    return lambda *arguments, **options: factory(harness.Apache, *arguments, **options)
+
+
+@pytest.fixture
+def handoffd_factory(env, factory):
+    return lambda *arguments, **options: factory(harness.Handoffd, *arguments, **options)
+
+
+@pytest.fixture(scope="session")
+def handoffd(env):
+    """handoffd with a demo backend behind listener "chat", shared."""
+    with harness.Handoffd(env) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def fpm(env):
+    """One php-fpm for all Apaches of the session: apache_factory(php="fpm", fpm=fpm)."""
+    process = harness.PhpFpm(env)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(env, handoffd, fpm):
+    """Apache (event MPM, php-fpm) in front of handoffd (demo), with chat.php and emit.php; .daemon is handoffd."""
+    with harness.Apache(env, php="fpm", fpm=fpm, keys=handoffd.keys, sockets=[handoffd.path()]) as apache:
+        apache.daemon = handoffd
+        apache.chat_page(handoffd)
+        apache.emit_page(handoffd.keys.key)
+        yield apache
+
+
+@pytest.fixture(scope="session")
+def mock_llm(env):
+    with harness.MockLLM(env) as mock:
+        yield mock
+
+
+@pytest.fixture(autouse=True)
+def undeclared_log_lines(request):
+    """Lines that no test declared fail the test that ran when they were written."""
+    yield
+    if "env" not in request.fixturenames:
+        return
+    environment = request.getfixturevalue("env")
+    found = [line for thing in list(environment.live) for line in thing.undeclared()]
+    assert not found, "undeclared log lines (see expect()):\n" + "\n".join(found)
+
+
+@pytest.fixture
+def needs_seccomp():
+    if harness.SANITIZE:
+        pytest.skip("a sanitizer build has no seccomp filter")
+
+
+@pytest.fixture
+def in_threads():
+    """in_threads([callable, ...]) runs them at once and returns their results; the first exception is raised."""
+    def run(jobs, timeout=60):
+        results, errors = [None] * len(jobs), []
+
+        def work(index, job):
+            try:
+                results[index] = job()
+            except BaseException as error:  # handed to the test
+                errors.append(error)
+        threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in enumerate(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout)
+            assert not thread.is_alive(), "a client hangs"
+        if errors:
+            raise errors[0]
+        return results
+    return run

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Configuration: what a right file says, and each error with its line.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/common/config.h"
+
+static char directory[] = "/tmp/test-config-XXXXXX";
+static char file[64];
+
+static void write_file(const char *text)
+{
+	FILE *stream = fopen(file, "w");
+
+	assert_non_null(stream);
+	assert_int_equal(fputs(text, stream) < 0, 0);
+	assert_int_equal(fclose(stream), 0);
+	assert_int_equal(chmod(file, 0600), 0);
+}
+
+static struct config *load_right(const char *text)
+{
+	char *errors = NULL;
+	struct config *config;
+
+	write_file(text);
+	config = config_load(file, &errors);
+	if (config == NULL)
+		print_message("%s", errors);
+	assert_non_null(config);
+	assert_null(errors);
+	return config;
+}
+
+/* expected: one line an error, "LINE: text" or ": text", as they follow the file's name. */
+static void check_errors(const char *text, const char *expected)
+{
+	char *errors = NULL;
+	char wanted[2048] = "";
+	char copy[2048];
+	char *rest = copy;
+
+	snprintf(copy, sizeof(copy), "%s", expected);
+	for (char *line = strtok_r(rest, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+		size_t len = strlen(wanted);
+
+		snprintf(wanted + len, sizeof(wanted) - len, "%s%s%s\n", file, line[0] == ':' ? "" : ":", line);
+	}
+	write_file(text);
+	assert_null(config_load(file, &errors));
+	assert_non_null(errors);
+	assert_string_equal(errors, wanted);
+	free(errors);
+}
+
+#define LISTEN  "listen \"/run/a.sock\" {\n backend = demo\n allow-peer = {33}\n}\n"
+#define BACKEND "backend \"demo\" { type = demo }\n"
+
+static void test_defaults(void **state)
+{
+	struct config *config = load_right(LISTEN BACKEND);
+
+	(void)state;
+	assert_string_equal(config->file, file);
+	assert_string_equal(config->runtime_dir, "/run/handoffd");
+	assert_string_equal(config->key_file, "/etc/handoffd/keys");
+	assert_false(config->log_debug);
+	for (int i = 0; i < ROLE_COUNT; i++)
+		assert_string_equal(config->user[i].name, "");
+	assert_int_equal(config->n_listens, 1);
+	assert_string_equal(config->listens[0].path, "/run/a.sock");
+	assert_int_equal(config->listens[0].backend, 0);
+	assert_int_equal(config->listens[0].n_allow_peer, 1);
+	assert_int_equal(config->listens[0].allow_peer[0], 33);
+	assert_int_equal(config->listens[0].mode, 0660);
+	assert_int_equal(config->listens[0].group, 33);
+	assert_int_equal(config->listens[0].max_connections, 4096);
+	assert_int_equal(config->n_backends, 1);
+	assert_string_equal(config->backends[0].name, "demo");
+	assert_int_equal(config->backends[0].type, BACKEND_DEMO);
+	assert_string_equal(config->backends[0].user.name, "");
+	assert_int_equal(config->backends[0].workers, 1);
+	assert_int_equal(config->backends[0].max_streams, 10000);
+	assert_int_equal(config->backends[0].delay_ms, 50);
+	assert_string_equal(config->backends[0].model, "");
+	assert_string_equal(config->backends[0].credential_file, "");
+	assert_int_equal(config->backends[0].first_byte_timeout_s, 60);
+	assert_int_equal(config->backends[0].idle_timeout_s, 120);
+	assert_int_equal(config->backends[0].write_timeout_s, 60);
+	assert_int_equal(config->backends[0].max_duration_s, 3600);
+	assert_int_equal(config->backends[0].keepalive_s, 15);
+	assert_int_equal(config->n_upstreams, 0);
+}
+
+static void test_everything(void **state)
+{
+	struct config *config = load_right("# comment with ${HOME}\n"
+	                                   "runtime-dir = /run/x // another\n"
+	                                   "key-file = /etc/k\n"
+	                                   "log-debug = true\n"
+	                                   "gate-user = 9001\n"
+	                                   "streamer-user = 9003\n"
+	                                   "dialer-user = 9002\n"
+	                                   "/* a long\n one */\n"
+	                                   "listen \"/run/b.sock\" {\n backend = ai\n allow-peer = {www-data, 77}\n"
+	                                   " mode = 0600\n group = 5\n max-connections = 7\n}\n" LISTEN BACKEND
+	                                   "backend \"ai\" { type = openai upstream = up user = 9004 workers = 3\n"
+	                                   " max-streams = 5 model = \"gpt 4\" credential-file = /etc/c\n"
+	                                   " first-byte-timeout = 1 idle-timeout = 2 write-timeout = 3\n"
+	                                   " max-duration = 4 keepalive = 0 delay = 0 }\n"
+	                                   "upstream \"up\" { url = \"https://api.example.org/v1/\" ca-file = /etc/ca\n"
+	                                   " connect-timeout = 9 }\n"
+	                                   "upstream \"spare\" { url = \"http://[::1]:8080\" }\n");
+	const struct config_backend *ai = &config->backends[1];
+
+	(void)state;
+	assert_string_equal(config->runtime_dir, "/run/x");
+	assert_string_equal(config->key_file, "/etc/k");
+	assert_true(config->log_debug);
+	assert_string_equal(config->user[ROLE_GATE].name, "9001");
+	assert_int_equal(config->user[ROLE_GATE].uid, 9001);
+	assert_int_equal(config->user[ROLE_GATE].gid, 9001);
+	assert_int_equal(config->user[ROLE_DIALER].uid, 9002);
+	assert_string_equal(config->listens[0].path, "/run/b.sock");
+	assert_int_equal(config->listens[0].backend, 1);
+	assert_int_equal(config->listens[1].backend, 0);
+	assert_int_equal(config->listens[0].n_allow_peer, 2);
+	assert_int_equal(config->listens[0].allow_peer[0], 33);
+	assert_int_equal(config->listens[0].allow_peer[1], 77);
+	assert_int_equal(config->listens[0].mode, 0600);
+	assert_int_equal(config->listens[0].group, 5);
+	assert_int_equal(config->listens[0].max_connections, 7);
+	assert_int_equal(config->backends[0].user.uid, 9003);
+	assert_int_equal(ai->type, BACKEND_OPENAI);
+	assert_int_equal(ai->user.uid, 9004);
+	assert_int_equal(ai->workers, 3);
+	assert_int_equal(ai->upstream, 0);
+	assert_int_equal(ai->keepalive_s, 0);
+	assert_string_equal(ai->model, "gpt 4");
+	assert_string_equal(config->upstreams[0].url, "https://api.example.org/v1");
+	assert_true(config->upstreams[0].tls);
+	assert_string_equal(config->upstreams[0].host, "api.example.org");
+	assert_int_equal(config->upstreams[0].port, 443);
+	assert_int_equal(config->upstreams[0].connect_timeout_ms, 9);
+	assert_false(config->upstreams[1].tls);
+	assert_string_equal(config->upstreams[1].host, "::1");
+	assert_int_equal(config->upstreams[1].port, 8080);
+}
+
+static void test_syntax(void **state)
+{
+	(void)state;
+	check_errors("\n# a\n\nworkers = 3\n", "4: no such option 'workers'");
+	check_errors(LISTEN "backend \"demo\" { typo = demo }\n", "5: no such option 'typo'");
+	check_errors("listen \"/a\" {\n allow-peer = {1\n", "1: this section is not closed");
+	check_errors(LISTEN "backend \"demo\" {\n type = demo\n", "5: this section is not closed");
+	check_errors(LISTEN "}\n" BACKEND, "5: unexpected closing brace");
+	check_errors(LISTEN "backend \"de}mo {\n type = demo\n", "7: premature end of file");
+	check_errors("listen \"/a\" {\n", "1: this section is not closed");
+	check_errors(LISTEN LISTEN BACKEND, "5: found duplicate title '/run/a.sock'");
+	check_errors(LISTEN BACKEND BACKEND, "6: found duplicate title 'demo'");
+	check_errors("backend \"b\" {\n workers = x\n}\n", "2: invalid integer value for option 'workers'");
+	check_errors("log-debug = maybe\n", "1: invalid boolean value for option 'log-debug'");
+	check_errors("key-file = /a\nkey-file = /b\n", "2: key-file was set already in line 1");
+	check_errors("listen \"/a\" {\n allow-peer = {1}\n allow-peer = {2}\n}\n",
+	             "3: allow-peer was set already in line 2");
+	check_errors("include(\"/etc/passwd\")\n", "1: no such option 'include'");
+	check_errors("# ${X}\nkey-file = \"/${HOME}\"\n",
+	             "2: \"${\" is not allowed: environment variables are not put in here");
+	check_errors("", ": the file is empty");
+}
+
+static void test_all_errors_are_reported(void **state)
+{
+	(void)state;
+	check_errors("runtime-dir = run\n"
+	             "key-file = \"/a/../b\"\n"
+	             "gate-user = root\n"
+	             "dialer-user = no-such-user\n"
+	             "listen \"relative\" {\n"
+	             " backend = missing\n"
+	             " allow-peer = {nobody}\n"
+	             " mode = 0777\n"
+	             " group = no-such-group\n"
+	             " max-connections = 0\n"
+	             "}\n"
+	             "backend \"a b\" {\n"
+	             " type = other\n"
+	             " workers = 65\n"
+	             " credential-file = key\n"
+	             "}\n"
+	             "backend \"c\" { type = openai }\n"
+	             "backend \"d\" {\n"
+	             " type = openai\n"
+	             " upstream = nowhere\n"
+	             "}\n",
+	             "1: runtime-dir \"run\": the path must be absolute\n"
+	             "2: key-file \"/a/../b\": the path holds //, /./ or /../\n"
+	             "3: gate-user \"root\": no role may run as root\n"
+	             "4: dialer-user \"no-such-user\": no such user\n"
+	             "5: listen \"relative\": the path must be absolute\n"
+	             "6: there is no section backend \"missing\"\n"
+	             "7: allow-peer \"nobody\": uid 65534 stands for users that are not mapped and cannot be told "
+	             "apart\n"
+	             "8: mode \"0777\": a socket has read and write permissions only\n"
+	             "9: group \"no-such-group\": no such group\n"
+	             "10: max-connections must be from 1 to 65536\n"
+	             "12: backend \"a b\": a name is 1 to 32 of A-Z a-z 0-9 _ -\n"
+	             "13: type \"other\": the types are demo and openai\n"
+	             "14: workers must be from 1 to 64\n"
+	             "15: credential-file \"key\": the path must be absolute\n"
+	             "17: backend \"c\" has no upstream\n"
+	             "20: there is no section upstream \"nowhere\"");
+}
+
+static void test_required(void **state)
+{
+	(void)state;
+	check_errors(BACKEND, "2: there is no section listen");
+	check_errors("listen \"/a\" {\n}\n" BACKEND,
+	             "1: listen \"/a\" has no backend\n1: listen \"/a\" has no allow-peer");
+	check_errors("listen \"/a\" {\n backend = demo\n allow-peer = {}\n}\n" BACKEND,
+	             "1: listen \"/a\" has no allow-peer");
+	check_errors(LISTEN "backend \"demo\" {\n}\n", "5: backend \"demo\" has no type");
+	check_errors(LISTEN BACKEND "upstream \"u\" {\n}\n", "6: upstream \"u\" has no url");
+}
+
+static void test_lengths(void **state)
+{
+	char text[512];
+	char path[128];
+
+	(void)state;
+	memset(path, 'x', sizeof(path));
+	path[0] = '/';
+	path[107] = '\0';
+	snprintf(text, sizeof(text), "listen \"%s\" {\n backend = demo\n allow-peer = {33}\n}\n" BACKEND, path);
+	load_right(text);
+	path[107] = 'x';
+	path[108] = '\0';
+	snprintf(text, sizeof(text), "listen \"%s\" {\n backend = demo\n allow-peer = {33}\n}\n" BACKEND, path);
+	char expected[256];
+	snprintf(expected, sizeof(expected), "1: listen \"%s\": the path is too long", path);
+	check_errors(text, expected);
+
+	path[100] = '\0';
+	snprintf(text, sizeof(text), "\nruntime-dir = %s\n" LISTEN BACKEND, path);
+	snprintf(expected, sizeof(expected), "2: the path of backend \"demo\"'s socket in %s is too long", path);
+	check_errors(text, expected);
+}
+
+static void check_url(const char *url, const char *wrong)
+{
+	char text[512];
+	char expected[512];
+
+	snprintf(text, sizeof(text), LISTEN BACKEND "upstream \"u\" {\n url = \"%s\"\n}\n", url);
+	if (wrong == NULL) {
+		load_right(text);
+		return;
+	}
+	snprintf(expected, sizeof(expected), "7: url \"%s\": %s", url, wrong);
+	check_errors(text, expected);
+}
+
+static void test_urls(void **state)
+{
+	(void)state;
+	check_url("http://localhost:11434", NULL);
+	check_url("http://127.0.0.1:1/a/b", NULL);
+	check_url("https://[2001:db8::1]/v1", NULL);
+	check_url("ftp://a/", "the URL must begin with http:// or https:// (and stand in quotes)");
+	check_url("https://", "the URL has no proper host");
+	check_url("https://:80/", "the URL has no proper host");
+	check_url("https://a b/", "the URL holds characters that a URL has not");
+	check_url("https://user:pw@host/", "the URL must not hold a user or password");
+	check_url("https://host/?key=1", "the URL must not have a query or fragment");
+	check_url("https://host/#a", "the URL must not have a query or fragment");
+	check_url("https://host:0/", "the URL's port is not a number from 1 to 65535");
+	check_url("https://host:65536/", "the URL's port is not a number from 1 to 65535");
+	check_url("https://host:/", "the URL's port is not a number from 1 to 65535");
+	check_url("https://host:8a/", "the URL's port is not a number from 1 to 65535");
+	check_url("https://[::1/", "the URL's host is not an IPv6 address in brackets");
+	check_url("https://[127.0.0.1]/", "the URL's host is not an IPv6 address in brackets");
+	check_url("https://[::1]x/", "the URL has no proper host");
+}
+
+static void test_file(void **state)
+{
+	char *errors = NULL;
+	char expected[128];
+
+	(void)state;
+	assert_null(config_load("/nonexistent/handoffd.conf", &errors));
+	assert_string_equal(errors, "/nonexistent/handoffd.conf: No such file or directory\n");
+	free(errors);
+
+	write_file(LISTEN BACKEND);
+	assert_int_equal(chmod(file, 0666), 0);
+	assert_null(config_load(file, &errors));
+	snprintf(expected, sizeof(expected), "%s: everybody may write to this file\n", file);
+	assert_string_equal(errors, expected);
+	free(errors);
+}
+
+static void test_paths(void **state)
+{
+	struct config *config = load_right("runtime-dir = /run/x\n" LISTEN BACKEND);
+	char path[CONFIG_PATH_MAX];
+	char small[8];
+
+	(void)state;
+	assert_int_equal(config_streamer_socket(config, 0, 3, path), 0);
+	assert_string_equal(path, "/run/x/streamer-demo-3.sock");
+	assert_int_equal(config_dialer_socket(config, path), 0);
+	assert_string_equal(path, "/run/x/dialer.sock");
+
+	assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+	assert_int_equal(config_secret_path("keys", "/etc/k", path, sizeof(path)), 0);
+	assert_string_equal(path, "/etc/k");
+	assert_true(config_secret_path("keys", "/etc/keys", small, sizeof(small)) < 0);
+	/* The credential counts where it exists. */
+	assert_int_equal(setenv("CREDENTIALS_DIRECTORY", directory, 1), 0);
+	assert_int_equal(config_secret_path("keys", "/etc/k", path, sizeof(path)), 0);
+	assert_string_equal(path, "/etc/k");
+	assert_int_equal(config_secret_path("handoffd.conf", "/etc/k", path, sizeof(path)), 0);
+	assert_string_equal(path, file);
+	assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+}
+
+static int make_directory(void **state)
+{
+	(void)state;
+	if (mkdtemp(directory) == NULL)
+		return -1;
+	snprintf(file, sizeof(file), "%s/handoffd.conf", directory);
+	return 0;
+}
+
+static int remove_directory(void **state)
+{
+	(void)state;
+	unlink(file);
+	return rmdir(directory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
+	    cmocka_unit_test(test_syntax),   cmocka_unit_test(test_all_errors_are_reported),
+	    cmocka_unit_test(test_required), cmocka_unit_test(test_lengths),
+	    cmocka_unit_test(test_urls),     cmocka_unit_test(test_file),
+	    cmocka_unit_test(test_paths),
+	};
+
+	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
