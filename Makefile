@@ -220,6 +220,9 @@ install: all
 	install -m 0644 $(MODULE) $(DESTDIR)$(APACHE_MODULES_DIR)/
 	test -e $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf || \
 		install -m 0644 examples/handoffd.conf $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf
+	install -d $(DESTDIR)/usr/lib/sysusers.d $(DESTDIR)/usr/lib/tmpfiles.d
+	install -m 0644 systemd/sysusers.d/handoffd.conf $(DESTDIR)/usr/lib/sysusers.d/
+	install -m 0644 systemd/tmpfiles.d/handoffd.conf $(DESTDIR)/usr/lib/tmpfiles.d/
 	for u in systemd/*.service systemd/*.socket systemd/*.target; do \
 		sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|g;s|@SYSCONFDIR@|$(SYSCONFDIR)|g' $$u >$(DESTDIR)$(UNITDIR)/$${u##*/} || exit 1; done
 APACHE_MODULES_DIR ?= $(shell apxs -q LIBEXECDIR 2>/dev/null)

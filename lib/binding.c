@@ -90,13 +90,13 @@ static bool address_canonical(const char *text)
 	       strcmp(text, again) == 0;
 }
 
-/* Decimal without sign or leading zeros, at most 65535; -1 else. */
+/* Decimal without a sign, at most 65535; -1 else. */
 static int port_parse(const char *text)
 {
 	size_t len = strlen(text);
 	int port = 0;
 
-	if (len == 0 || len > 5 || strspn(text, "0123456789") != len || (text[0] == '0' && len > 1))
+	if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
 		return -1;
 	for (; *text; text++)
 		port = port * 10 + (*text - '0');
@@ -127,12 +127,13 @@ int binding_check_peer(struct span binding, const struct sockaddr *peer)
 	const char *address;
 	unsigned port, peer_port;
 
-	if (binding.len == 0 || binding.len >= sizeof(text) || memchr(binding.data, 0, binding.len))
+	if (binding.len == 0 || binding.len >= sizeof(text))
 		return -EINVAL;
 	memcpy(text, binding.data, binding.len);
 	text[binding.len] = '\0';
 	if (binding_parse(text, &address, &port, challenge) != 0)
 		return -EINVAL;
+	/* Refuses what parsing let through: leading zeros, and all behind a NUL. */
 	int len = binding_write(again, address, port, challenge);
 	if (!span_equal(binding, span_of(again, (size_t)len)))
 		return -EINVAL;

@@ -159,6 +159,15 @@ void connection_keep(struct connection *connection)
 
 /* ---------------------------------------------------------------- new connections */
 
+/* Take a descriptor out of a variable that would close it. */
+static int fd_take(int *fd)
+{
+	int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
 /* Open the socket file itself, without following a link to it, and find out where it really is. Returns an O_PATH
  * descriptor, or -errno. */
 static int socket_open(const char *path, char real_path[PATH_MAX])
@@ -178,9 +187,7 @@ static int socket_open(const char *path, char real_path[PATH_MAX])
 	if (len < 0)
 		return -errno;
 	real_path[len] = '\0';
-	int out = fd;
-	fd = -1;
-	return out;
+	return fd_take(&fd);
 }
 
 /* A path that cannot be opened: outside of the prefix it is forbidden, whatever may be there. */
@@ -222,9 +229,7 @@ static int socket_connect(int path_fd, int type, int64_t deadline_ms)
 	while (result != 0 && errno == EINTR);
 	if (result != 0 || fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
 		return -errno;
-	int out = fd;
-	fd = -1;
-	return out;
+	return fd_take(&fd);
 }
 
 /* Before anything is sent: who listens there? */
@@ -262,8 +267,7 @@ static int connection_open(struct connection **out, const struct directory_confi
 		*reason = REASON_NO_MEMORY;
 		return -ENOMEM;
 	}
-	*connection = (struct connection){.fd = fd};
-	fd = -1;
+	*connection = (struct connection){.fd = fd_take(&fd)};
 	memcpy(connection->real_path, real_path, size);
 	int error = connection_check(connection, config, reason);
 	if (error) {

@@ -74,7 +74,7 @@ int value_parse(struct span text, uint64_t *value, char *error, size_t error_siz
 		return wrong(error, error_size, "a value is missing after |");
 	*value = 0;
 	do {
-		uint64_t bits;
+		uint64_t bits = 0;
 		int rc = single_value(split(&text, '|'), &bits, error, error_size);
 
 		if (rc != 0)
@@ -120,27 +120,27 @@ static int parse_in(struct position *at, struct span name, uint64_t width_mask, 
 /* What follows the argument's name: `== V`, `within M`, `has M`, `& M == V`. */
 static int parse_operator(struct position *at, uint64_t width_mask, struct policy_condition *condition)
 {
-	struct span operator= next_word(at);
-	uint64_t mask;
+	struct span operation = next_word(at);
+	uint64_t mask = 0;
 	int rc;
 
-	if (span_equal_string(operator, "==")) {
+	if (span_equal_string(operation, "==")) {
 		condition->mask = width_mask;
 		return next_value(at, &condition->value);
 	}
 	rc = next_value(at, &mask);
 	if (rc != 0)
 		return rc;
-	if (span_equal_string(operator, "within")) {
+	if (span_equal_string(operation, "within")) {
 		condition->mask = width_mask & ~mask;
 		condition->value = 0;
 		return 0;
 	}
 	condition->mask = mask;
 	condition->value = mask;
-	if (span_equal_string(operator, "has"))
+	if (span_equal_string(operation, "has"))
 		return 0;
-	if (!span_equal_string(operator, "&") || !span_equal_string(next_word(at), "=="))
+	if (!span_equal_string(operation, "&") || !span_equal_string(next_word(at), "=="))
 		return wrong(at->error, at->error_size, "expected ==, in, within, has, or & MASK ==");
 	return next_value(at, &condition->value);
 }

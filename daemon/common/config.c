@@ -473,6 +473,27 @@ out:
 	return parsed;
 }
 
+/* After an error: everything but the message. */
+static void discard(struct loader *loader)
+{
+	struct config *config = loader->config;
+
+	if (loader->root != NULL)
+		cfg_free(loader->root);
+	if (config == NULL)
+		return;
+	for (size_t i = 0; i < config->n_listens; i++)
+		free(config->listens[i].allow_peer);
+	for (size_t i = 0; i < config->n_upstreams; i++) {
+		free((char *)(uintptr_t)config->upstreams[i].url);
+		free((char *)(uintptr_t)config->upstreams[i].host);
+	}
+	free(config->listens);
+	free(config->backends);
+	free(config->upstreams);
+	free(loader->kept);
+}
+
 struct config *config_load(const char *file, char **errors)
 {
 	struct loader loader = {.file = file};
@@ -507,10 +528,7 @@ out:
 	if (loader.errors != NULL)
 		fclose(loader.errors);
 	if (loader.errors == NULL || loader.kept == NULL || loader.n_errors > 0) {
-		/* The sections are lost, as is the process that has no configuration. */
-		if (loader.root != NULL)
-			cfg_free(loader.root);
-		free(loader.kept);
+		discard(&loader);
 		return NULL;
 	}
 	loader.kept->root = loader.root;

@@ -36,9 +36,10 @@ void log_open(const char *ident);
 /* Lowest severity that is written, LOG_INFO at start. */
 void log_level(int severity);
 
-/* log_event(LOG_WARNING, "refused", LOG_STR("reason", name), LOG_INT("stream", id)); */
+/* log_event(LOG_WARNING, "refused", LOG_STR("reason", name), LOG_INT("stream", id));
+ * The element in front is skipped: it lets the list of fields be empty. */
 #define log_event(severity, event, ...)                                                                                \
-	log_fields((severity), (event), (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ) LOG_END})
+	log_fields((severity), (event), (const struct log_field[]){LOG_END, ##__VA_ARGS__, LOG_END} + 1)
 void log_fields(int severity, const char *event, const struct log_field *fields);
 
 /* Log at LOG_CRIT and exit(1). For a role's main, before its loop, and for broken invariants; never for input from

@@ -33,6 +33,7 @@ struct environment {
 
 struct options {
 	const char *config_file;
+	char *instance;
 	const char *backend;
 	const char *worker;
 };
@@ -48,15 +49,29 @@ static void usage(const char *ident, enum role role)
 	       "  -c FILE     configuration, default %s\n%s"
 	       "  -h          this text\n"
 	       "  -V          version\n",
-	       ident, role == ROLE_STREAMER ? " -b BACKEND [-n WORKER]" : "", ident, CONFIG_DEFAULT_FILE,
+	       ident, role == ROLE_STREAMER ? " -b BACKEND [-n WORKER] | -i BACKEND-WORKER" : "", ident,
+	       CONFIG_DEFAULT_FILE,
 	       role == ROLE_STREAMER ? "  -b BACKEND  name of the backend section this process serves\n"
 	                               "  -n WORKER   which of its workers this is, from 0\n"
+	                               "  -i B-W      both, as the instance name of a systemd unit\n"
 	                             : "");
+}
+
+/* BACKEND-N, which systemd cannot split; a backend's name may hold a dash itself. */
+static void instance_split(struct options *options)
+{
+	char *dash = strrchr(options->instance, '-');
+
+	if (dash == NULL)
+		fatal("the instance %s is not BACKEND-N", options->instance);
+	*dash = '\0';
+	options->backend = options->instance;
+	options->worker = dash + 1;
 }
 
 static void options_read(struct options *options, const char *ident, enum role role, int argc, char **argv)
 {
-	const char *accepted = role == ROLE_STREAMER ? "c:hVb:n:" : "c:hV";
+	const char *accepted = role == ROLE_STREAMER ? "c:hVb:n:i:" : "c:hV";
 	int option;
 
 	*options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .worker = "0"};
@@ -71,6 +86,9 @@ static void options_read(struct options *options, const char *ident, enum role r
 		case 'n':
 			options->worker = optarg;
 			break;
+		case 'i':
+			options->instance = optarg;
+			break;
 		case 'h':
 			usage(ident, role);
 			exit(0);
@@ -83,6 +101,8 @@ static void options_read(struct options *options, const char *ident, enum role r
 	}
 	if (optind != argc)
 		fatal("unexpected argument %s", argv[optind]);
+	if (options->instance != NULL)
+		instance_split(options);
 }
 
 /* A decimal number up to max, or fatal(). */

@@ -1,152 +1,126 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * handoffctl keygen: a new key as a line of a key ring.
+ * handoffctl keygen: a line with a new key, on standard output or at the end of a key ring file.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
+#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "ctl.h"
-#include "lib/fdpass.h"
 #include "lib/keyring.h"
 
-#define PATHS_MAX 16
-#define LINE_SIZE 4096
+/* As many paths as one line of a key ring can reasonably have. */
+#define PATHS_MAX 64
+#define LINE_SIZE 8192 /* 64 paths of 107 bytes, and the rest */
 
-struct request {
+struct options {
 	char kid[KEYRING_KID_MAX + 1];
 	const char *paths[PATHS_MAX];
 	size_t n_paths;
-	const char *file; /* NULL: standard output */
+	const char *file;
 };
 
-static bool kid_valid(const char *kid)
-{
-	size_t len = strlen(kid);
+static const char help[] = "Usage: handoffctl keygen [--kid KID] [--path PATH]... [FILE]\n"
+                           "\n"
+                           "Make a key and write its line of the key ring,\n"
+                           "\n"
+                           "    KID sign KEY PATH...\n"
+                           "\n"
+                           "to standard output, or add it to FILE in one step. FILE is made with mode 0640 when it is\n"
+                           "not there; it keeps its owner, group and mode when it is.\n"
+                           "\n"
+                           "  --kid KID    name of the key, 1 to 16 of a-z, 0-9, _ and - (default: of today's date)\n"
+                           "  --path PATH  socket path the key may sign for; may be given again (default: *, all)\n"
+                           "  --help       this text\n";
 
-	return len >= 1 && len <= KEYRING_KID_MAX && strspn(kid, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
-}
-
-static bool path_valid(const char *path)
+/* kYYYYMMDD-xxxx: says how old the key is, and two keys of one day differ. */
+static void default_kid(char kid[KEYRING_KID_MAX + 1])
 {
-	return strcmp(path, "*") == 0 || (path[0] == '/' && strpbrk(path, " \t\r\n") == NULL && strlen(path) < 108);
-}
-
-static int request_add(struct request *request, int option)
-{
-	if (option == 'k') {
-		if (!kid_valid(optarg))
-			return ctl_usage("--kid takes 1 to %d of a-z 0-9 _ -", KEYRING_KID_MAX);
-		strcpy(request->kid, optarg);
-		return CTL_OK;
-	}
-	if (option != 'p')
-		return ctl_usage("keygen does not take this");
-	if (!path_valid(optarg))
-		return ctl_usage("--path takes * or an absolute socket path without blanks");
-	if (request->n_paths == PATHS_MAX)
-		return ctl_usage("at most %d --path", PATHS_MAX);
-	request->paths[request->n_paths++] = optarg;
-	return CTL_OK;
-}
-
-static int request_read(struct request *request, int argc, char **argv)
-{
-	static const struct option options[] = {
-	    {"kid", required_argument, NULL, 'k'}, {"path", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
-	int option, result = CTL_OK;
 	time_t now = time(NULL);
 	struct tm tm;
+	char date[9] = "";
 
-	*request = (struct request){.n_paths = 0};
-	/* The day it was made is what one wants to know of a key at rotation. */
-	strftime(request->kid, sizeof(request->kid), "k%Y%m%d-%H%M%S", gmtime_r(&now, &tm));
-	opterr = 0;
-	while (result == CTL_OK && (option = getopt_long(argc, argv, "", options, NULL)) != -1)
-		result = request_add(request, option);
-	if (result != CTL_OK)
-		return result;
-	if (optind < argc - 1)
-		return ctl_usage("keygen takes one FILE");
-	if (optind == argc - 1)
-		request->file = argv[optind];
-	if (request->n_paths == 0)
-		request->paths[request->n_paths++] = "*";
-	return CTL_OK;
+	if (gmtime_r(&now, &tm))
+		strftime(date, sizeof(date), "%Y%m%d", &tm);
+	snprintf(kid, KEYRING_KID_MAX + 1, "k%s-%04x", date, randombytes_uniform(0x10000));
 }
 
-/* The line, ended, into out. */
-static void line_make(char out[LINE_SIZE], const struct request *request)
+/* Returns CTL_CONTINUE or an enum ctl_exit. */
+static int parse(const struct command *command, int argc, char **argv, struct options *options)
+{
+	static const struct option long_options[] = {{"kid", required_argument, NULL, 'k'},
+	                                             {"path", required_argument, NULL, 'p'},
+	                                             {"help", no_argument, NULL, 'h'},
+	                                             {0}};
+	int c;
+
+	default_kid(options->kid);
+	while ((c = getopt_long(argc, argv, "k:p:h", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'k':
+			if (!ctl_kid_valid(optarg))
+				return ctl_usage("a kid is 1 to %d of a-z, 0-9, _ and -", KEYRING_KID_MAX);
+			snprintf(options->kid, sizeof(options->kid), "%s", optarg);
+			break;
+		case 'p':
+			if (!ctl_path_valid(optarg))
+				return ctl_usage("not a socket path (or *): %s", optarg);
+			if (options->n_paths == PATHS_MAX)
+				return ctl_usage("more than %d paths", PATHS_MAX);
+			options->paths[options->n_paths++] = optarg;
+			break;
+		case 'h':
+			return ctl_help(command);
+		default:
+			return ctl_usage("wrong option");
+		}
+	}
+	if (argc - optind > 1)
+		return ctl_usage("more than one file");
+	options->file = argv[optind];
+	if (options->n_paths == 0)
+		options->paths[options->n_paths++] = "*";
+	return CTL_CONTINUE;
+}
+
+/* Write the line into text, which is sodium_malloc memory of size bytes; its length. */
+static size_t make_line(const struct options *options, char *text, size_t size)
 {
 	uint8_t key[KEYRING_KEY_LEN];
-	char text[sodium_base64_ENCODED_LEN(KEYRING_KEY_LEN, sodium_base64_VARIANT_ORIGINAL)];
+	size_t len = (size_t)snprintf(text, size, "%s sign ", options->kid);
 
 	randombytes_buf(key, sizeof(key));
-	sodium_bin2base64(text, sizeof(text), key, sizeof(key), sodium_base64_VARIANT_ORIGINAL);
-	int len = snprintf(out, LINE_SIZE, "%s sign %s", request->kid, text);
-	for (size_t i = 0; i < request->n_paths; i++)
-		len += snprintf(out + len, LINE_SIZE - (size_t)len, " %s", request->paths[i]);
-	snprintf(out + len, LINE_SIZE - (size_t)len, "\n");
+	sodium_bin2base64(text + len, size - len, key, sizeof(key), sodium_base64_VARIANT_ORIGINAL);
 	sodium_memzero(key, sizeof(key));
-	sodium_memzero(text, sizeof(text));
+	len = strlen(text);
+	for (size_t i = 0; i < options->n_paths; i++)
+		len += (size_t)snprintf(text + len, size - len, " %s", options->paths[i]);
+	text[len++] = '\n';
+	return len;
 }
 
-/* Whether the ring in file, when there is one, is sound and lacks this kid. */
-static int ring_check(const struct request *request, off_t size)
+static int run(const struct command *command, int argc, char **argv)
 {
-	struct keyring *ring;
-	char error[512];
+	struct options options = {.n_paths = 0};
 
-	if (size == 0)
-		return CTL_OK;
-	if (keyring_load(&ring, request->file, geteuid(), error, sizeof(error)) != 0)
-		return ctl_error("%s", error);
-	const struct keyring_key *key = keyring_find(ring, span_of_string(request->kid));
-	keyring_free(ring);
-	return key ? ctl_error("%s: there is a key named %s already", request->file, request->kid) : CTL_OK;
-}
-
-/* One write at the end, under a lock: readers see the ring with the line or without it. */
-static int file_append(const struct request *request, const char *line)
-{
-	int fd FD_CLEANUP =
-	    open(request->file, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
-	struct stat st;
-	char last = '\n';
-
-	if (fd < 0 || flock(fd, LOCK_EX) != 0 || fstat(fd, &st) != 0)
-		return ctl_error("%s: %s", request->file, strerror(errno));
-	int result = ring_check(request, st.st_size);
-	if (result != CTL_OK)
+	int result = parse(command, argc, argv, &options);
+	if (result != CTL_CONTINUE)
 		return result;
-	if (st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n')
-		return ctl_error("%s: its last line is not ended", request->file);
-	size_t len = strlen(line);
-	if (write(fd, line, len) != (ssize_t)len || fsync(fd) != 0)
-		return ctl_error("%s: %s", request->file, strerror(errno));
-	return CTL_OK;
-}
-
-int ctl_keygen(int argc, char **argv)
-{
-	struct request request;
-	char line[LINE_SIZE];
-
-	int result = request_read(&request, argc, argv);
-	if (result != CTL_OK)
-		return result;
-	line_make(line, &request);
-	if (request.file)
-		result = file_append(&request, line);
-	else if (fputs(line, stdout) == EOF || fflush(stdout) != 0)
-		result = ctl_error("standard output: %s", strerror(errno));
-	sodium_memzero(line, sizeof(line));
+	char *text = sodium_malloc(LINE_SIZE);
+	if (!text)
+		return ctl_error("out of memory");
+	struct span line = span_of(text, make_line(&options, text, LINE_SIZE));
+	result = options.file ? key_file_append(options.file, line) : ctl_print(line);
+	sodium_free(text);
 	return result;
 }
+
+const struct command command_keygen = {
+    .name = "keygen",
+    .title = "handoffctl keygen",
+    .summary = "make a key",
+    .help = help,
+    .run = run,
+};

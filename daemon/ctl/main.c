@@ -1,60 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * handoffctl: finds the command and runs it.
+ * handoffctl: makes keys, signs, checks the configuration. It needs no privilege but to read (or write) the files it is
+ * given, and secrets never stand in its arguments.
  */
 #include <sodium.h>
 #include <stdio.h>
-#include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "ctl.h"
 
-static const struct command {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *usage;
-} commands[] = {
-    {"keygen", ctl_keygen,
-     "keygen [--kid KID] [--path SOCKET]... [FILE]\n"
-     "    Make a key that signs for the sockets (default *, all). Without FILE its line goes to standard\n"
-     "    output; with FILE it is added to that key ring, which is made with mode 0600 when there is none.\n"},
-    {"sign", ctl_sign,
-     "sign --keys FILE --socket SOCKET --binding BINDING [--subject S] [--lifetime SECONDS] [--kid KID] [--headers]\n"
-     "    Read the data from standard input and print a token for it, or with --headers the headers to answer with.\n"},
-    {"check", ctl_check,
-     "check [-c FILE]\n"
-     "    Check the configuration and the key ring it names; each fault as FILE:LINE: what is wrong.\n"},
-};
+static const struct command *const commands[] = {&command_keygen, &command_sign, &command_check};
 
-static void help(FILE *stream)
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
 {
-	fputs("usage: handoffctl COMMAND ...\n\n", stream);
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(stream, "%s\n", commands[i].usage);
-	fputs("handoffctl --version\n", stream);
+	fputs("Usage: handoffctl COMMAND [OPTION]...\n\n", out);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+	fputs("\nhandoffctl COMMAND --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage.\n", out);
+}
+
+/* Keys pass through this process: no core dump, and no other process of this user may look. */
+static int protect_memory(void)
+{
+	const struct rlimit none = {0, 0};
+
+	return setrlimit(RLIMIT_CORE, &none) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0 ? 0 : -1;
 }
 
 int main(int argc, char **argv)
 {
-	/* Keys pass through here: no core file has them. */
-	const struct rlimit none = {0, 0};
-
+	if (protect_memory() != 0 || sodium_init() < 0)
+		return ctl_error("cannot start safely");
 	if (argc < 2) {
-		help(stderr);
+		usage(stderr);
 		return CTL_USAGE;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-		help(stdout);
-		return CTL_OK;
+		usage(stdout);
+		return fflush(stdout) == 0 ? CTL_OK : CTL_FAILED;
 	}
-	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-		puts("handoffctl " HANDOFFD_VERSION);
-		return CTL_OK;
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+		return ctl_print(SPAN_LITERAL("handoffctl " HANDOFFD_VERSION "\n"));
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(argv[1], commands[i]->name) != 0)
+			continue;
+		argv[1] = (char *)commands[i]->title;
+		return commands[i]->run(commands[i], argc - 1, argv + 1);
 	}
-	if (setrlimit(RLIMIT_CORE, &none) != 0 || sodium_init() < 0)
-		return ctl_error("libsodium cannot be initialised");
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
 	return ctl_usage("there is no command '%s'", argv[1]);
 }

@@ -4,6 +4,7 @@
  */
 #include "resolver.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
@@ -104,11 +105,21 @@ int resolver_init(struct ev_loop *event_loop)
 	return ares_init_options(&resolver, &options, ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
 }
 
+/* c-ares 1.18 asks name servers even about the text of an address, unless it is told which family that is. */
+static int family_of(const char *host)
+{
+	struct in6_addr address;
+
+	if (inet_pton(AF_INET, host, &address) == 1)
+		return AF_INET;
+	return inet_pton(AF_INET6, host, &address) == 1 ? AF_INET6 : AF_UNSPEC;
+}
+
 void resolver_lookup(const char *host, uint16_t port, ares_addrinfo_callback callback, void *data)
 {
 	const struct ares_addrinfo_hints hints = {
 	    .ai_flags = ARES_AI_NUMERICSERV,
-	    .ai_family = AF_UNSPEC,
+	    .ai_family = family_of(host),
 	    .ai_socktype = SOCK_STREAM,
 	};
 	char service[8];

@@ -13,6 +13,7 @@
 
 #include "connector.h"
 #include "daemon/common/channel.h"
+#include "daemon/common/list.h"
 #include "daemon/common/log.h"
 
 /* Connections on their way for one channel. */
@@ -28,15 +29,14 @@ struct streamer {
 	struct channel channel;
 	ev_io readable;
 	ev_io writable;
-	struct wish *wishes;
+	struct list wishes;
 	size_t n_wishes;
 };
 
 /* What a streamer asked for and was not told yet. */
 struct wish {
 	struct streamer *streamer;
-	struct wish *previous;
-	struct wish *next;
+	struct list node;
 	uint32_t id;
 	struct connector *connector; /* NULL when the answer is known */
 	int error;
@@ -47,12 +47,7 @@ static size_t n_streamers;
 
 static void wish_free(struct wish *wish)
 {
-	if (wish->previous != NULL)
-		wish->previous->next = wish->next;
-	else
-		wish->streamer->wishes = wish->next;
-	if (wish->next != NULL)
-		wish->next->previous = wish->previous;
+	list_remove(&wish->node);
 	wish->streamer->n_wishes--;
 	if (wish->connector != NULL)
 		connector_cancel(wish->connector);
@@ -64,8 +59,8 @@ static void streamer_close(struct streamer *streamer, const char *why)
 {
 	log_event(LOG_INFO, "channel-closed", LOG_STR("backend", streamer->backend->name),
 	          LOG_INT("worker", streamer->worker), LOG_STR("detail", why));
-	while (streamer->wishes != NULL)
-		wish_free(streamer->wishes);
+	while (!list_empty(&streamer->wishes))
+		wish_free(LIST_ENTRY(streamer->wishes.next, struct wish, node));
 	ev_io_stop(streamer->loop, &streamer->readable);
 	ev_io_stop(streamer->loop, &streamer->writable);
 	channel_close(&streamer->channel);
@@ -111,12 +106,14 @@ static void on_dialed(void *data, int fd, int error)
 static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct streamer *streamer = watcher->data;
-	struct wish *next;
+	struct list *next;
 
 	(void)events;
 	ev_io_stop(loop, watcher);
-	for (struct wish *wish = streamer->wishes; wish != NULL; wish = next) {
-		next = wish->next;
+	for (struct list *node = streamer->wishes.next; node != &streamer->wishes; node = next) {
+		struct wish *wish = LIST_ENTRY(node, struct wish, node);
+
+		next = node->next;
 		if (wish->connector == NULL && !answer(wish))
 			return;
 	}
@@ -152,10 +149,7 @@ static int add_wish(struct streamer *streamer, const struct message_dial *messag
 	wish->streamer = streamer;
 	wish->id = message->id;
 	wish->fd = -1;
-	wish->next = streamer->wishes;
-	if (wish->next != NULL)
-		wish->next->previous = wish;
-	streamer->wishes = wish;
+	list_append(&streamer->wishes, &wish->node);
 	streamer->n_wishes++;
 	return 0;
 }
@@ -205,6 +199,7 @@ int streamer_open(struct ev_loop *loop, const struct config *config, uint32_t ba
 	streamer->backend = &config->backends[backend];
 	streamer->worker = worker;
 	streamer->channel = (struct channel){.fd = fd, .self = ROLE_DIALER, .peer = ROLE_STREAMER};
+	list_init(&streamer->wishes);
 	ev_io_init(&streamer->readable, on_readable, fd, EV_READ);
 	ev_io_init(&streamer->writable, on_writable, fd, EV_WRITE);
 	streamer->readable.data = streamer;

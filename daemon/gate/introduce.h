@@ -7,8 +7,8 @@
 #ifndef GATE_INTRODUCE_H
 #define GATE_INTRODUCE_H
 
+#include "daemon/common/list.h"
 #include "gate.h"
-#include "list.h"
 
 /* Make the pools with their streamers, and the dialer, unconnected. May fail: call it before the cage closes. Returns
  * 0, -ENOMEM or -ENAMETOOLONG. on_room is the pools'. */

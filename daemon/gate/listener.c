@@ -6,18 +6,22 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "counters.h"
 #include "daemon/common/log.h"
 #include "lib/fdpass.h"
+#include "lib/wire.h"
 
 /* Connections taken at a time, so that those that are open get their turn. */
-#define ACCEPT_BATCH  16
+#define ACCEPT_BATCH         16
 /* Seconds without accept() when there are no descriptors or no memory for it. */
-#define ACCEPT_PAUSE  0.1
+#define ACCEPT_PAUSE         0.1
 /* Seconds a connection must have been silent before another may have its slot. */
-#define SILENT_ENOUGH 0.5
+#define SILENT_ENOUGH        0.5
+/* Descriptors that are no connections: log, event loop, listeners, the dialer, what is just being accepted. */
+#define DESCRIPTORS_RESERVED 64
 
 static bool peer_allowed(const struct config_listen *config, uid_t uid)
 {
@@ -46,7 +50,7 @@ static bool make_slot(struct listener *listener)
 {
 	struct connection *silent;
 
-	if (listener->n_connections < listener->config->max_connections)
+	if (listener->n_connections < listener->slots)
 		return true;
 	silent = LIST_ENTRY(listener->connections.next, struct connection, node);
 	if (ev_now(listener->gate->loop) - silent->used < SILENT_ENOUGH) {
@@ -102,11 +106,34 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 	}
 }
 
+/* This listener's share of the descriptors that may be open. Each handoff needs three for a moment, and the other roles
+ * have theirs. */
+static size_t count_slots(const struct gate *gate, size_t wanted)
+{
+	struct rlimit limit;
+	size_t reserved = DESCRIPTORS_RESERVED;
+
+	for (size_t i = 0; i < gate->config->n_backends; i++)
+		reserved += gate->config->backends[i].workers + WIRE_FDS_MAX;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY)
+		return wanted;
+
+	size_t left = limit.rlim_max > reserved ? limit.rlim_max - reserved : 0;
+	size_t share = left / gate->config->n_listens;
+
+	if (share >= wanted)
+		return wanted;
+	log_event(LOG_WARNING, "slots-reduced", LOG_INT("wanted", wanted), LOG_INT("descriptors", limit.rlim_max),
+	          LOG_INT("slots", share > 0 ? share : 1));
+	return share > 0 ? share : 1;
+}
+
 int listener_init(struct listener *listener, struct gate *gate, size_t index, int fd)
 {
 	socklen_t len = sizeof(listener->netns_cookie);
 
 	*listener = (struct listener){.gate = gate, .index = index, .config = &gate->config->listens[index], .fd = fd};
+	listener->slots = count_slots(gate, listener->config->max_connections);
 	list_init(&listener->connections);
 	ev_io_init(&listener->acceptable, on_acceptable, fd, EV_READ);
 	ev_init(&listener->pause, on_pause_end);

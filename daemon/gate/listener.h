@@ -9,8 +9,8 @@
 #ifndef GATE_LISTENER_H
 #define GATE_LISTENER_H
 
+#include "daemon/common/list.h"
 #include "gate.h"
-#include "list.h"
 
 struct listener {
 	struct gate *gate;
@@ -18,6 +18,7 @@ struct listener {
 	const struct config_listen *config; /* the section */
 	int fd;                             /* listening socket; not owned */
 	uint64_t netns_cookie;              /* of its network namespace, Apache's */
+	size_t slots;                       /* max-connections, or fewer: as many as there are descriptors for */
 	struct list connections;            /* longest silent first */
 	size_t n_connections;
 	ev_io acceptable;

@@ -9,7 +9,7 @@
 #ifndef GATE_POOL_H
 #define GATE_POOL_H
 
-#include "list.h"
+#include "daemon/common/list.h"
 #include "peer.h"
 #include "request.h"
 

@@ -19,13 +19,17 @@ enum chat_event_kind {
 
 struct chat_event {
 	enum chat_event_kind kind;
-	struct span content; /* borrowed from root */
+	/* A character whose first half came with an earlier event, to be sent before the content. */
+	uint8_t joined[4];
+	size_t joined_len;
+	struct span content; /* borrowed from root; may be empty */
 	bool finished;       /* a finish_reason was given: the answer is whole */
 	json_t *root;
 };
 
-/* Take the data of an event apart; chat_event_free() the result. */
-void chat_event_parse(struct chat_event *event, const char *name, struct span data);
+/* Take the data of an event apart; chat_event_free() the result. half: the first half of a character that the previous
+ * events left (surrogate.h), 0 at first; kept by the caller from event to event. */
+void chat_event_parse(struct chat_event *event, const char *name, struct span data, uint16_t *half);
 void chat_event_free(struct chat_event *event);
 
 #endif

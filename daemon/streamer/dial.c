@@ -78,16 +78,6 @@ static struct dial_wait *take_first(struct dialer_link *link)
 	return first;
 }
 
-void dial_give(struct dialer_link *link, int fd)
-{
-	struct dial_wait *wait = take_first(link);
-
-	if (wait != NULL)
-		wait->done(wait, fd);
-	else
-		fd_close(&fd);
-}
-
 static void answered(struct dialer_link *link, struct message *message)
 {
 	const struct message_dialed *dialed = message->body;
@@ -96,14 +86,17 @@ static void answered(struct dialer_link *link, struct message *message)
 
 	if (link->n_asked > 0)
 		link->n_asked--;
+	wait = take_first(link);
 	if (fd >= 0 && dialed->error == 0) {
-		dial_give(link, fd);
+		if (wait != NULL)
+			wait->done(wait, fd);
+		else
+			fd_close(&fd);
 		return;
 	}
 	fd_close(&fd);
 	counter_add(COUNTER_DIALS_FAILED, 1);
 	log_event(LOG_WARNING, "dial-failed", LOG_INT("dial", dialed->id), LOG_INT("errno", -dialed->error));
-	wait = take_first(link);
 	if (wait != NULL)
 		wait->done(wait, dialed->error < 0 ? dialed->error : -EPROTO);
 }

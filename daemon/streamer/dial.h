@@ -46,7 +46,5 @@ void dial_set_channel(struct dialer_link *link, int fd);
 void dial_start(struct dialer_link *link, struct dial_wait *wait);
 /* Wait no more; nothing happens when it does not wait. */
 void dial_cancel(struct dialer_link *link, struct dial_wait *wait);
-/* Give a connection that is not needed to who waits longest, or close it. */
-void dial_give(struct dialer_link *link, int fd);
 
 #endif

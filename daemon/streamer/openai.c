@@ -28,6 +28,7 @@ struct chat {
 	char *body;                /* the transfer's once it has started */
 	size_t body_len;
 	struct sse sse;
+	uint16_t half; /* of a character that the upstream cut in two */
 	bool finished; /* a finish_reason was given */
 };
 
@@ -147,11 +148,14 @@ static int on_event(void *user, const char *name, struct span data)
 	struct chat *chat = user;
 	struct chat_event event;
 
-	chat_event_parse(&event, name, data);
+	chat_event_parse(&event, name, data, &chat->half);
 	chat->finished = chat->finished || event.finished;
 	switch (event.kind) {
 	case CHAT_EVENT_CONTENT:
-		stream_content(chat->stream, event.content);
+		if (event.joined_len > 0)
+			stream_content(chat->stream, span_of(event.joined, event.joined_len));
+		if (event.content.len > 0)
+			stream_content(chat->stream, event.content);
 		break;
 	case CHAT_EVENT_DONE:
 		stream_done(chat->stream);

@@ -81,8 +81,7 @@ static void transfer_free(struct transfer *transfer)
 	dial_cancel(transport->dialer, &transfer->wait);
 	curl_multi_remove_handle(transport->multi, transfer->easy);
 	curl_easy_cleanup(transfer->easy);
-	if (transfer->fd >= 0)
-		dial_give(transport->dialer, transfer->fd);
+	fd_close(&transfer->fd);
 	free(transfer->body);
 	free(transfer);
 }
@@ -315,9 +314,8 @@ static void head_complete(struct transfer *transfer)
 	transfer->has_head = true;
 	transfer->head.status = (unsigned)status;
 	if (transfer->fd >= 0) {
-		/* libcurl found a cached connection after all. */
-		dial_give(transfer->transport->dialer, transfer->fd);
-		transfer->fd = -1;
+		/* libcurl found a cached connection after all. Whoever waits has a dial of his own under way. */
+		fd_close(&transfer->fd);
 	}
 	if (transfer->events != NULL)
 		transfer->events->head(transfer->user, &transfer->head);

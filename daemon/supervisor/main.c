@@ -147,13 +147,15 @@ static void watch_signals(struct ev_loop *loop)
 
 int main(int argc, char **argv)
 {
+	const struct config *config;
 	struct options options;
 	int result;
 
 	read_options(&options, argc, argv);
 	log_open("handoffd");
-	family.config = load(absolute(options.config_file));
-	if (!users_check(family.config))
+	config = load(absolute(options.config_file));
+	family.config = config;
+	if (!users_check(config))
 		return 1;
 	if (options.test) {
 		puts("configuration ok");
@@ -166,7 +168,7 @@ int main(int argc, char **argv)
 	if (family.loop == NULL)
 		fatal("no event loop");
 	watch_signals(family.loop);
-	if (runtime_dir_open(family.config->runtime_dir) < 0)
+	if (runtime_dir_open(config->runtime_dir) < 0)
 		return 1;
 	for (size_t i = 0; i < CONFIG_SECTIONS_MAX; i++)
 		family.listen_fds[i] = -1;
@@ -174,6 +176,6 @@ int main(int argc, char **argv)
 	if (result == 0)
 		ev_run(family.loop, 0);
 	family_remove(&family);
-	runtime_dir_close(family.config->runtime_dir);
+	runtime_dir_close(config->runtime_dir);
 	return result < 0 || family.failed ? 1 : 0;
 }

@@ -13,20 +13,30 @@ final class Key
 {
     public const LENGTH = 32;
 
-    /** In a closure, because var_export() and array casts show properties whatever __debugInfo() says. */
-    private readonly \Closure $secret;
+    /**
+     * The keys' bytes. Not in a property or a closure: var_export() and array casts show these whatever __debugInfo()
+     * says.
+     *
+     * @var \WeakMap<self, string>|null
+     */
+    private static ?\WeakMap $secrets = null;
 
-    /** @param list<string> $paths socket paths; '*' stands for every path */
+    /**
+     * @param list<string> $paths socket paths; '*' stands for every path
+     * @param int          $line  of the key ring file, 0 when it comes from elsewhere
+     */
     public function __construct(
         public readonly string $kid,
         public readonly KeyState $state,
         #[\SensitiveParameter] string $secret,
         public readonly array $paths,
+        public readonly int $line = 0,
     ) {
         if (strlen($secret) !== self::LENGTH) {
             throw new Exception\InvalidArgumentException('a key has ' . self::LENGTH . ' bytes');
         }
-        $this->secret = static fn (): string => $secret;
+        self::$secrets ??= new \WeakMap();
+        self::$secrets[$this] = $secret;
     }
 
     /** Whether this key's line names the socket path, byte for byte, or '*'. */
@@ -38,7 +48,7 @@ final class Key
     /** The key's bytes, for TokenV1 only. */
     public function secret(): string
     {
-        return ($this->secret)();
+        return self::$secrets[$this];
     }
 
     /**
@@ -49,6 +59,10 @@ final class Key
     public function __debugInfo(): array
     {
         return ['kid' => $this->kid, 'state' => $this->state->value, 'paths' => $this->paths];
+    }
+
+    private function __clone()
+    {
     }
 
     /** A key is not stored in sessions or caches. */

@@ -25,34 +25,45 @@ final class KeyRing
     /** Permission bits that 0640 does not have, set-id bits included. */
     private const MODE_FORBIDDEN = 07137;
 
-    /** @param non-empty-list<Key> $keys in file order */
-    private function __construct(private readonly string $file, private readonly array $keys)
-    {
+    /** What of a file's status shows that it is another file, or the same with another content. */
+    private const IDENTITY = ['dev' => 0, 'ino' => 0, 'size' => 0, 'mtime' => 0, 'ctime' => 0];
+
+    /**
+     * @param non-empty-list<Key> $keys     in file order
+     * @param array<string, int>  $identity of the file that was read
+     */
+    private function __construct(
+        private readonly string $file,
+        private readonly array $keys,
+        private readonly array $identity,
+    ) {
     }
 
     /** @throws KeyRingException when the file cannot be read, is not safe, or holds a faulty line or no key */
     public static function load(string $file): self
     {
         $keys = [];
-        $lines = explode("\n", self::read($file));
+        [$content, $identity] = self::read($file);
+        $lines = explode("\n", $content);
         foreach ($lines as $index => $line) {
             if ($line === '' || $line[0] === '#' || trim($line, " \t") === '') {
                 continue;
             }
             $key = self::parse($line, $file, $index + 1);
-            if (isset($keys['kid ' . $key->kid])) {
-                throw new KeyRingException("$file:" . ($index + 1) . ': a second key of this name');
+            $before = $keys['kid ' . $key->kid] ?? null;
+            if ($before !== null) {
+                throw new KeyRingException("$file:$key->line: the kid was used before, on line $before->line");
             }
             $keys['kid ' . $key->kid] = $key;
             if (count($keys) > self::KEYS_MAX) {
-                throw new KeyRingException("$file:" . ($index + 1) . ': more than ' . self::KEYS_MAX . ' keys');
+                throw new KeyRingException("$file:$key->line: more than " . self::KEYS_MAX . ' keys');
             }
         }
         if ($keys === []) {
             throw new KeyRingException("$file: holds no key");
         }
 
-        return new self($file, array_values($keys));
+        return new self($file, array_values($keys), $identity);
     }
 
     /**
@@ -67,7 +78,20 @@ final class KeyRing
                 return $key;
             }
         }
-        throw new KeyRingException("{$this->file}: no key signs for $socketPath");
+        $why = array_map(static fn (Key $key): string => "line $key->line: $key->kid " . match (true) {
+            !$key->allows($socketPath) => 'is for other paths',
+            default => "is in state {$key->state->value}",
+        }, $this->keys);
+        throw new KeyRingException("{$this->file}: no key signs for $socketPath (" . implode('; ', $why) . ')');
+    }
+
+    /** Whether the file is still the one that was read. */
+    public function isCurrent(): bool
+    {
+        clearstatcache(true, $this->file);
+        $status = @lstat($this->file);
+
+        return $status !== false && array_intersect_key($status, self::IDENTITY) === $this->identity;
     }
 
     private static function parse(#[\SensitiveParameter] string $line, string $file, int $number): Key
@@ -96,10 +120,11 @@ final class KeyRing
             }
         }
 
-        return new Key($kid, $known, $secret, $paths);
+        return new Key($kid, $known, $secret, $paths, $number);
     }
 
-    private static function read(string $file): string
+    /** @return array{string, array<string, int>} content and identity */
+    private static function read(string $file): array
     {
         // PHP has no O_NOFOLLOW: look at the name first, open, and make sure that it is the same file.
         clearstatcache(true, $file);
@@ -112,7 +137,7 @@ final class KeyRing
         }
         $stream = @fopen($file, 'rb');
         if ($stream === false) {
-            throw new KeyRingException("$file: may not be read by this user");
+            throw new KeyRingException("$file: may not be read by this user, uid " . self::effectiveUser());
         }
         try {
             $opened = fstat($stream);
@@ -128,7 +153,7 @@ final class KeyRing
             throw new KeyRingException("$file: cannot be read or is larger than " . self::FILE_MAX . ' bytes');
         }
 
-        return $content;
+        return [$content, array_intersect_key($opened, self::IDENTITY)];
     }
 
     /** @param array<int|string, int> $status of the open file */
@@ -138,7 +163,10 @@ final class KeyRing
             throw new KeyRingException(sprintf('%s: mode %04o is wider than 0640', $file, $status['mode'] & 07777));
         }
         if ($status['uid'] !== 0 && $status['uid'] !== self::effectiveUser()) {
-            throw new KeyRingException("$file: belongs neither to root nor to the user who reads it");
+            throw new KeyRingException(
+                "$file: belongs neither to root nor to the user who reads it (uid " . self::effectiveUser()
+                . "), but to uid {$status['uid']}"
+            );
         }
     }
 

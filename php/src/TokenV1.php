@@ -31,8 +31,14 @@ final class TokenV1
      *
      * @throws Exception\InvalidArgumentException when $expires is out of range
      */
-    public function sign(Key $key, int $expires, string $binding, string $socketPath, string $subject, string $data): string
-    {
+    public function sign(
+        Key $key,
+        int $expires,
+        string $binding,
+        string $socketPath,
+        string $subject,
+        string $data,
+    ): string {
         if ($expires < 1 || $expires > 9_999_999_999) {
             throw new Exception\InvalidArgumentException('expiry is not a unix time of at most ten digits');
         }

@@ -59,27 +59,30 @@ class Response:
 
 
 def _chunked(raw: bytes, body: bytes) -> bytes:
-    out = b""
+    pieces, position = [], 0
     while True:
-        line, found, rest = body.partition(b"\r\n")
-        if not found:
+        end = body.find(b"\r\n", position)
+        if end < 0:
             raise HttpError("cut in a chunk's size", raw, incomplete=True)
+        line, position = body[position:end], end + 2
         if not re.fullmatch(rb"[0-9A-Fa-f]{1,8}", line):
             raise HttpError(f"chunk size {line[:40]!r}", raw)
         size = int(line, 16)
         if size == 0:
+            rest = body[position:]
+            if rest != b"\r\n" and b"\r\n".startswith(rest):
+                raise HttpError("cut before the last line", raw, incomplete=True)
             if not rest.startswith(b"\r\n"):
-                if b"\r\n".startswith(rest):
-                    raise HttpError("cut before the last line", raw, incomplete=True)
                 raise HttpError("trailers, or no empty line after the last chunk", raw)
             if rest != b"\r\n":
                 raise HttpError("bytes after the end", raw)
-            return out
-        if len(rest) < size + 2:
+            return b"".join(pieces)
+        if len(body) < position + size + 2:
             raise HttpError("cut in a chunk", raw, incomplete=True)
-        if rest[size:size + 2] != b"\r\n":
+        if body[position + size:position + size + 2] != b"\r\n":
             raise HttpError("chunk without its end", raw)
-        out, body = out + rest[:size], rest[size + 2:]
+        pieces.append(body[position:position + size])
+        position += size + 2
 
 
 def parse_response(raw: bytes, method: str = "GET", allow_control: bool = False) -> Response:

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures; the harness is env.py. The fixtures `stack`... are shared by the whole session: do not break them. A test
 that breaks things takes the factories."""
+import signal
 import threading
 
 import pytest
 
 import env as harness
+
+
+def pytest_configure():
+    # A run that is asked to end cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -83,8 +83,8 @@ class Site(Apache):
     sanitizer build, which cannot load mod_php's opcache). In conf, @sockets@ is the
     folder of the sockets (the allowed prefix) and @docroot@ that of the pages."""
 
-    MODULES = ["include", "asis", "filter", "deflate", "request", "ssl", "socache_shmcb", "proxy", "proxy_http", "cache",
-               "cache_socache"]
+    MODULES = ["include", "asis", "filter", "deflate", "request", "ssl", "socache_shmcb", "proxy", "proxy_http",
+               "cache", "cache_socache"]
 
     def __init__(self, env: Env, mpm: str = "event", conf: str = "", **how):
         self.folder = env.folder("sockets-of-all", 0o777)
@@ -97,8 +97,9 @@ class Site(Apache):
         self.key = handoff1.Key("test1")
         self.revoked = handoff1.Key("old", state="revoked")
         self.tenant = handoff1.Key("tenant", paths=(f"{self.socket_folder}/tenant.sock",))
+        modules = [*self.MODULES, *how.pop("more_modules", ())]
         how = {"keys": KeyRing(env, self.key, self.revoked, self.tenant), "peer": 0, "prefix": f"{self.socket_folder}/",
-               "php": "mod" if mpm == "prefork" and not SANITIZE else "fpm", "modules": [*self.MODULES, *how.pop("more_modules", ())], **how}
+               "php": "mod" if mpm == "prefork" and not SANITIZE else "fpm", "modules": modules, **how}
         super().__init__(env, mpm, conf=conf, **how)
 
     def _config(self, mpm, conf, *rest) -> str:

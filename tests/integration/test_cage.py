@@ -232,7 +232,7 @@ def sabotage(call, result, first_arg=None):
         raise OSError(ctypes.get_errno(), "the sabotage failed")
 
 
-def start_gate(programs, directory, config, prepare=None, environment=None):
+def spawn_gate(programs, directory, config, prepare=None, environment=None):
     """The gate as systemd starts it: one listening socket at descriptor 3. Returns the process; its log is a pipe."""
     path = directory / "chat.sock"
     path.unlink(missing_ok=True)
@@ -252,6 +252,22 @@ def start_gate(programs, directory, config, prepare=None, environment=None):
     high.close()
     listener.close()
     return process
+
+
+@pytest.fixture(name="start_gate")
+def fixture_start_gate(env, scratch):
+    """start_gate(config, prepare, environment): see spawn_gate(). None outlives its test."""
+    started = []
+
+    def start(*arguments, **options):
+        started.append(spawn_gate(env.bin, scratch, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def log_until_end_or_ready(process):
@@ -276,9 +292,9 @@ def root_setup(scratch):
 
 
 @needs_root
-def test_gate_alone_starts(env, scratch):
+def test_gate_alone_starts(start_gate, scratch):
     """The counterpart of what follows: without sabotage the same start works."""
-    process = start_gate(env.bin, scratch, root_setup(scratch))
+    process = start_gate(root_setup(scratch))
     log = log_until_end_or_ready(process)
     assert "event=ready" in log
     assert proc_status(process.pid)["CapBnd"].strip("0") == ""
@@ -305,12 +321,12 @@ def test_gate_alone_starts(env, scratch):
     ("prctl", 0, PR_SET_NO_NEW_PRIVS, "no_new_privs is not set"),
     ("prctl", 0, PR_SET_MDWE, "mdwe: "),
 ])
-def test_does_not_start_without_a_layer(env, scratch, call, result, first_arg, expected):
+def test_does_not_start_without_a_layer(start_gate, scratch, call, result, first_arg, expected):
     def prepare():
         os.setgroups([4])
         sabotage(call, result, first_arg)
 
-    process = start_gate(env.bin, scratch, root_setup(scratch), prepare)
+    process = start_gate(root_setup(scratch), prepare)
     log = log_until_end_or_ready(process)
     assert end(process) == 1, log
     fatal = [line for line in log.splitlines() if "event=fatal" in line]
@@ -319,8 +335,8 @@ def test_does_not_start_without_a_layer(env, scratch, call, result, first_arg, e
 
 
 @needs_root
-def test_starts_without_what_is_where_available(env, scratch):
-    process = start_gate(env.bin, scratch, root_setup(scratch), lambda: sabotage("prctl", EINVAL, PR_SET_MDWE))
+def test_starts_without_what_is_where_available(start_gate, scratch):
+    process = start_gate(root_setup(scratch), lambda: sabotage("prctl", EINVAL, PR_SET_MDWE))
     log = log_until_end_or_ready(process)
     assert "event=ready" in log, log
     assert re.search(r"event=caged .*off=\S*mdwe", log), log
@@ -328,15 +344,15 @@ def test_starts_without_what_is_where_available(env, scratch):
 
 
 @needs_root
-def test_does_not_start_as_root_without_a_user(env, scratch):
-    process = start_gate(env.bin, scratch, write_setup(scratch, 0))
+def test_does_not_start_as_root_without_a_user(start_gate, scratch):
+    process = start_gate(write_setup(scratch, 0))
     log = log_until_end_or_ready(process)
     assert end(process) == 1
     assert "the configuration names no user to become" in log
 
 
 @needs_root
-def test_does_not_start_as_another_user_than_configured(env, scratch):
+def test_does_not_start_as_another_user_than_configured(start_gate, scratch):
     config = root_setup(scratch)
     os.chown(scratch / "keys", UIDS["gate"], 60119)
     os.chmod(scratch / "keys", 0o440)
@@ -346,7 +362,7 @@ def test_does_not_start_as_another_user_than_configured(env, scratch):
         os.setgid(60119)
         os.setuid(60119)
 
-    process = start_gate(env.bin, scratch, config, prepare)
+    process = start_gate(config, prepare)
     log = log_until_end_or_ready(process)
     assert end(process) == 1
     assert "the configuration says" in log, log
@@ -358,12 +374,12 @@ def test_does_not_start_as_another_user_than_configured(env, scratch):
     (socket.AF_UNIX, socket.SOCK_SEQPACKET, False),
     (socket.AF_INET, socket.SOCK_STREAM, True),
 ])
-def test_does_not_start_with_another_kind_of_socket(env, scratch, family, kind, listening):
+def test_does_not_start_with_another_kind_of_socket(start_gate, scratch, family, kind, listening):
     other = socket.socket(family, kind)
     if listening:
         other.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(scratch / "other.sock"))
         other.listen(1)
-    process = start_gate(env.bin, scratch, root_setup(scratch), lambda: os.dup2(other.fileno(), 3))
+    process = start_gate(root_setup(scratch), lambda: os.dup2(other.fileno(), 3))
     other.close()
     log = log_until_end_or_ready(process)
     assert end(process) == 1
@@ -371,20 +387,20 @@ def test_does_not_start_with_another_kind_of_socket(env, scratch, family, kind, 
 
 
 @needs_root
-def test_descriptors_meant_for_another_process(env, scratch):
+def test_descriptors_meant_for_another_process(start_gate, scratch):
     """LISTEN_PID names somebody else: the socket is not ours, and without it the gate has nothing to listen on."""
-    process = start_gate(env.bin, scratch, root_setup(scratch), environment={"LISTEN_PID": "1"})
+    process = start_gate(root_setup(scratch), environment={"LISTEN_PID": "1"})
     log = log_until_end_or_ready(process)
     assert end(process) == 1
     assert "no inherited socket is bound to" in log
 
 
 @needs_root
-def test_a_call_outside_the_policy_ends_the_process(env, scratch):
+def test_a_call_outside_the_policy_ends_the_process(start_gate, scratch):
     """From outside: a debugger makes the caged gate call getppid(), which no policy grants."""
     if shutil.which("strace") is None:
         pytest.skip("needs strace")
-    process = start_gate(env.bin, scratch, root_setup(scratch))
+    process = start_gate(root_setup(scratch))
     assert "event=ready" in log_until_end_or_ready(process)
     # strace replaces the number before the filter sees it.
     tracer = subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-e", "trace=epoll_wait,epoll_pwait", "-e",
@@ -397,3 +413,38 @@ def test_a_call_outside_the_policy_ends_the_process(env, scratch):
         tracer.kill()
         tracer.wait()
         process.stderr.close()
+
+
+# ---------------------------------------------------------------- the dialer's network
+
+DIALER_CONFIG = """
+runtime-dir = "{dir}"
+{users}
+listen "{dir}/chat.sock" {{ backend = "b" allow-peer = {{ "65533" }} }}
+backend "b" {{ type = "openai" upstream = "u" }}
+upstream "u" {{ url = "http://{host}/v1" }}
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("host, result, over_tcp", [
+    ("several.test:8080", "ok 127.0.0.1", False),  # addresses of both families, the others unreachable
+    ("long.long.test:8080", "ok 127.0.0.1", True),
+    ("localhost:8080", "ok 127.0.0.1", False),
+    ("127.0.0.1:8080", "ok 127.0.0.1", False),
+    ("127.0.0.1:1", "ECONNREFUSED", False),
+])
+def test_dialer_resolves_and_connects_in_its_cage(env, scratch, host, result, over_tcp):
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-mn", "true"], check=False).returncode != 0:
+        pytest.skip("needs mount and network namespaces of its own")
+    users = "\n".join(f'{role}-user = "{uid}"' for role, uid in UIDS.items())
+    config = scratch / "dialer.conf"
+    config.write_text(DIALER_CONFIG.format(dir=scratch, users=users, host=host), encoding="ascii")
+    os.chmod(config, 0o644)
+    world = subprocess.run(["unshare", "--mount", "--net", "/usr/bin/python3",
+                            str(Path(__file__).with_name("dns_world.py")), str(env.bin / "handoffd-dialer"),
+                            str(config), str(scratch / "dialer.sock"), str(UIDS["gate"])],
+                           capture_output=True, text=True, timeout=60, check=False)
+    lines = world.stdout.splitlines()
+    assert lines[:1] == [result] and lines[-1:] == ["exit 0"], world.stdout + world.stderr
+    assert (lines[1] != "tcp 0") == over_tcp, world.stdout

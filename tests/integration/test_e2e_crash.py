@@ -155,4 +155,5 @@ def test_sigterm_ends_in_time(site):
     with client:
         name, _ = client.response().events()[-1]
     assert name == "error" and status == 0
+    assert not site.daemon.log.find("event=killing"), "the supervisor had no patience left for a role that keeps its time"
     assert time.monotonic() - started < 40

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handoffs through a real Apache to a daemon that is written in Python here: what arrives, what the client gets, and what
-happens when the daemon is slow, gone, full, or somebody else."""
+"""Handoffs through a real Apache to a daemon that is written in Python here: what arrives, what the client gets,
+and what happens when the daemon is slow, gone, full, or somebody else."""
 import http.client
 import http.server
 import json
@@ -149,7 +149,8 @@ def test_response_headers_travel(site, gate):
     assert ("access-control-allow-origin", "*") in headers and ("x-request-id", "7") in headers
     assert [value for name, value in headers if name == "content-type"] in (
         [["text/event-stream"]], ["text/event-stream"], ["text/event-stream;charset=UTF-8"])
-    forbidden = {"etag", "content-encoding", "content-length", "connection", "keep-alive", "trailer", "transfer-encoding"}
+    forbidden = {"etag", "content-encoding", "content-length", "connection", "keep-alive", "trailer",
+                 "transfer-encoding"}
     assert not forbidden & {name for name, _ in headers}
     assert not [name for name, _ in headers if "handoff" in name]
     assert future.result().status == 200
@@ -296,7 +297,8 @@ def test_many_at_once(site, gate, in_threads):
 
 # ---------------------------------------------------------------- the daemon's answer
 
-@pytest.mark.parametrize("status, reason, retry", [(403, "token-mac", 0), (429, "rate-limited", 7), (503, "stopping", 0),
+@pytest.mark.parametrize("status, reason, retry", [(403, "token-mac", 0), (429, "rate-limited", 7),
+                                                   (503, "stopping", 0),
                                                    (400, "request-invalid", 0), (413, "data-too-large", 0)])
 def test_refused_by_the_daemon(site, gate, status, reason, retry):
     site.expect("AHSH0102")
@@ -508,7 +510,8 @@ def test_http2_is_not_handed_off(tls):
     tls.expect("reason=not-transferable")
     with tls.listener() as gate:
         result = subprocess.run(["curl", "-s", "-i", "--http2-prior-knowledge", "--max-time", "10",
-                                 f"http://127.0.0.1:{tls.port}{tls.target(tls.plan())}"], capture_output=True, text=True)
+                                 f"http://127.0.0.1:{tls.port}{tls.target(tls.plan())}"],
+                                capture_output=True, text=True)
         assert result.stdout.startswith("HTTP/2 500") and "handoff" not in result.stdout.lower()
         assert tls.quiet(gate)
 

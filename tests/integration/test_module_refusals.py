@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every refusal of docs/protocol.md, sections 1 and 2, through a real Apache: the status, one line with the reason in the
-error log, nothing of the application's response at the client, and nothing at all at the daemon."""
+"""Every refusal of docs/protocol.md, sections 1 and 2, through a real Apache: the status, one line with the reason in
+the error log, nothing of the application's response at the client, and nothing at all at the daemon."""
 import base64
 import http.client
 import json
@@ -65,7 +65,8 @@ REFUSALS = {
     "empty path": (lambda s: {"headers": ["X-Socket-Handoff:"], "sign": None}, 403, ("path-forbidden", None)),
     "path outside of the prefix": (lambda s: {"socket_path": str(s.outside)}, 403, "path-forbidden"),
     "nothing there, outside of the prefix": (lambda s: {"socket_path": "/nowhere/at/all.sock"}, 403, "path-forbidden"),
-    "out of the prefix by dots": (lambda s: {"socket_path": f"{s.socket_folder}/../outside.sock"}, 403, "path-forbidden"),
+    "out of the prefix by dots": (lambda s: {"socket_path": f"{s.socket_folder}/../outside.sock"}, 403,
+                                  "path-forbidden"),
     "prefix of a name": (lambda s: {"socket_path": f"{s.socket_folder}-too/chat.sock"}, 403, "path-forbidden"),
     "link to the outside": (lambda s: {"socket_path": f"{s.socket_folder}/link.sock"}, 403, "path-forbidden"),
     "link to the inside": (lambda s: {"socket_path": f"{s.socket_folder}/inner.sock"}, 403, "path-forbidden"),
@@ -132,7 +133,8 @@ def test_refused(site, gate, name):
 def test_padded(site, gate, line):
     """PHP and proxies trim; an as-is file does not, at the end."""
     (site.docroot / "padded.asis").write_text(
-        f"X-Socket-Handoff: {line.format(path=site.path)}\nX-Handoff-Data: {SECRET}\nContent-Type: text/plain\n\n{SECRET}")
+        f"X-Socket-Handoff: {line.format(path=site.path)}\nX-Handoff-Data: {SECRET}\nContent-Type: text/plain\n\n"
+        f"{SECRET}")
     mark = site.error_log.position()
     answer = site.fetch("/padded.asis")
     trimmed = line[-1] == "}"

@@ -15,6 +15,8 @@ from env import UID_STREAMER, Handoffd, alive, proc_status, wait_for
 
 TEXT = "\n\nThis is the demo backend of handoffd: no model was asked. Apache's worker has long been free."
 
+LONG = f"{'x' * 4000} " * 1900  # more than sockets keep
+
 
 def words(text: str) -> list:
     """The pieces that the demo backend makes of a text."""
@@ -37,11 +39,9 @@ def prompt_data(prompt: str, **more) -> bytes:
 class Exchange:
     """One handoff as Apache would make it; `client` is the browser's end of the connection."""
 
-    def __init__(self, daemon, data: bytes, receive_buffer: int = 0, **how):
+    def __init__(self, daemon, data: bytes, **how):
         pair = handoff1.tcp_pair()
         self.client = pair.client
-        if receive_buffer:
-            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.client.settimeout(20)
         with handoff1.Sender(daemon.path()) as sender:
             reply_socket = sender.handoff(pair.server, data, key=daemon.keys.key, **how)
@@ -224,8 +224,7 @@ def test_reply_too_late(demo):
 
 def test_slow_reader_delays_nobody(handoffd_factory):
     daemon = handoffd_factory(allow_peer=(os.geteuid(),), backends={"demo": {"type": "demo", "delay": 0}})
-    long = prompt_data("word " * 200000)
-    with Exchange(daemon, long, receive_buffer=4096) as slow:
+    with Exchange(daemon, prompt_data(LONG)) as slow:
         wait_for(lambda: daemon.counters("streamer").get("streamer/pauses", 0) >= 1, 10, "pause")
         before = proc_status(daemon.pid("streamer"))["VmRSS"]
         for _ in range(20):
@@ -234,13 +233,13 @@ def test_slow_reader_delays_nobody(handoffd_factory):
             assert time.monotonic() - start < 0.5
         after = proc_status(daemon.pid("streamer"))["VmRSS"]
         assert int(after.split()[0]) - int(before.split()[0]) < 512, "memory grows for a client that does not read"
-        assert slow.response().text() == "word " * 200000 + TEXT
+        assert slow.response().text() == LONG + TEXT
 
 
 def test_write_timeout(handoffd_factory):
     backend = {"type": "demo", "delay": 0, "write-timeout": 1}
     daemon = handoffd_factory(allow_peer=(os.geteuid(),), backends={"demo": backend})
-    with Exchange(daemon, prompt_data("word " * 200000), receive_buffer=4096):
+    with Exchange(daemon, prompt_data(LONG)):
         daemon.log.wait("event=stream-end .*outcome=write-timeout", 5)
 
 

@@ -185,7 +185,7 @@ def test_slow_reader_gets_every_byte(scripted):
             sent.append(piece)
         connection.done()
     scripted.script = script
-    with Client(scripted.apache.port, receive_buffer=4096, timeout=30) as slow:
+    with Client(scripted.apache.port, receive_buffer=65536, timeout=30) as slow:
         slow.send(get("/chat.php?prompt=x"))
         slow.read_until(b"00000000")
         wait_for(lambda: scripted.daemon.counters("streamer").get("streamer/pauses", 0) > 0, 10, "upstream held back")

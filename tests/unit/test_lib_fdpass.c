@@ -227,6 +227,11 @@ static void peer_gone(void **state)
 	(void)state;
 	fd_close(&pair[1]);
 	assert_int_equal(fdpass_send(pair[0], &iov, 1, NULL, 0, 0), -EPIPE);
+	fd_close(&pair[0]);
+	/* Only stream sockets raise SIGPIPE. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	fd_close(&pair[1]);
+	assert_int_equal(fdpass_send(pair[0], &iov, 1, NULL, 0, 0), -EPIPE);
 }
 
 static void full_queue(void **state)

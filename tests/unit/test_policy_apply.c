@@ -306,6 +306,7 @@ static const struct probe killing[] = {
     {ALL, "sendto MSG_ZEROCOPY", SYS_sendto, {-1, 0, 0, MSG_ZEROCOPY, 0, 0}, KILLED},
     {ALL, "sendmsg MSG_OOB", SYS_sendmsg, {-1, 0, MSG_OOB}, KILLED},
     {ALL, "sendto an address", SYS_sendto, {-1, 0, 0, MSG_NOSIGNAL, P("x"), 16}, KILLED},
+    {STREAMER, "recvfrom with an address", SYS_recvfrom, {-1, 0, 0, 0, P("x"), P("x")}, KILLED},
     {ALL, "splice", SYS_splice, {-1, 0, -1, 0, 0, 0}, KILLED},
     {GATE | STREAMER, "TCP socket", SYS_socket, {AF_INET, SOCK_STREAM, 0}, KILLED},
     {GATE | STREAMER, "TCP socket over IPv6", SYS_socket, {AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0}, KILLED},

@@ -172,8 +172,11 @@ static void test_depth(void **state)
 static void expect_event(const char *name, const char *data, enum chat_event_kind kind, const char *content)
 {
 	struct chat_event event;
+	uint16_t half = 0;
 
-	chat_event_parse(&event, name, span_of_string(data));
+	chat_event_parse(&event, name, span_of_string(data), &half);
+	assert_int_equal(half, 0);
+	assert_int_equal(event.joined_len, 0);
 	assert_int_equal(event.kind, kind);
 	if (content != NULL)
 		assert_true(span_equal_string(event.content, content));
@@ -204,14 +207,54 @@ static void test_events(void **state)
 static void test_finish(void **state)
 {
 	struct chat_event event;
+	uint16_t half = 0;
 
 	(void)state;
-	chat_event_parse(&event, "", SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}"));
+	chat_event_parse(&event, "", SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}"), &half);
 	assert_true(event.finished);
 	chat_event_free(&event);
-	chat_event_parse(&event, "", SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":null}]}"));
+	chat_event_parse(&event, "", SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":null}]}"), &half);
 	assert_false(event.finished);
 	chat_event_free(&event);
+}
+
+/* Contents (JSON text of each) that come in a row, and what the client is to get. */
+static void expect_joined(const char *const *contents, const char *expected)
+{
+	struct text out = {0};
+	uint16_t half = 0;
+
+	for (; *contents != NULL; contents++) {
+		struct chat_event event;
+		char data[256];
+
+		snprintf(data, sizeof(data), "{\"choices\":[{\"delta\":{\"content\":\"%s\"}}]}", *contents);
+		chat_event_parse(&event, "", span_of_string(data), &half);
+		assert_int_equal(event.kind, CHAT_EVENT_CONTENT);
+		text_add(&out, event.joined, event.joined_len);
+		text_add_span(&out, event.content);
+		chat_event_free(&event);
+	}
+	assert_true(span_equal_string(text_span(&out), expected));
+	text_free(&out);
+}
+
+static void test_halves(void **state)
+{
+	(void)state;
+	expect_joined((const char *[]){"a\\ud83d", "\\ude00b", NULL}, "a\xf0\x9f\x98\x80"
+	                                                              "b");
+	expect_joined((const char *[]){"\\uD83D", "\\uDE00", NULL}, "\xf0\x9f\x98\x80");
+	expect_joined((const char *[]){"\\ud83d\\ude00\\ud83d", "\\ude01\\ud83d", "\\ude02", NULL},
+	              "\xf0\x9f\x98\x80\xf0\x9f\x98\x81\xf0\x9f\x98\x82");
+	expect_joined((const char *[]){"a\\ud83d", "b", NULL}, "a\xef\xbf\xbd"
+	                                                       "b");
+	expect_joined((const char *[]){"a", "\\ude00b", NULL}, "a\xef\xbf\xbd"
+	                                                       "b");
+	expect_joined((const char *[]){"a\\ud83d-\\ude00b", NULL}, "a\xef\xbf\xbd-\xef\xbf\xbd"
+	                                                           "b");
+	expect_joined((const char *[]){"\\\\ud83d\\ud83d", "\\ude00", NULL}, "\\ud83d\xf0\x9f\x98\x80");
+	expect_joined((const char *[]){"\\ufdd0", "\\ufdd1", NULL}, "\xef\xb7\x90\xef\xb7\x91");
 }
 
 /* Whatever goes in comes out of a JSON parser unchanged, and the escaped form has no line end. */
@@ -245,7 +288,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_prompt), cmocka_unit_test(test_optional), cmocka_unit_test(test_wrong),
 	    cmocka_unit_test(test_depth),  cmocka_unit_test(test_events),   cmocka_unit_test(test_finish),
-	    cmocka_unit_test(test_escape),
+	    cmocka_unit_test(test_escape), cmocka_unit_test(test_halves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@ header('Content-Type: text/html; charset=utf-8');
 header('Cache-Control: no-store');
 header('Referrer-Policy: no-referrer');
 header('X-Content-Type-Options: nosniff');
-header("Content-Security-Policy: default-src 'none'; script-src 'nonce-$nonce'; style-src 'nonce-$nonce'; "
+header("Content-Security-Policy: default-src 'none'; img-src data:; script-src 'nonce-$nonce'; style-src 'nonce-$nonce'; "
     . "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'");
 ?>
 <!DOCTYPE html>

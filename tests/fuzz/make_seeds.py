@@ -1,0 +1,63 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire and DIRECTORY/token."""
+import json
+import pathlib
+import struct
+import sys
+
+VECTORS = pathlib.Path(__file__).resolve().parents[1] / "vectors/token-v1.json"
+
+FIELDS = {
+    1: b"v1.k1.1800000030." + b"A" * 43,
+    2: b"v1;192.0.2.7;40112;AAECAwQFBgcICQoLDA0ODw",
+    3: b"/run/a.sock",
+    4: b"user-42",
+    5: bytes(64),
+    6: b"GET",
+    7: b"/chat",
+    8: b"HTTP/1.1",
+    9: b"192.0.2.7",
+    10: b"example.com",
+    11: b"id",
+    12: struct.pack("<H", 200),
+    13: b"Set-Cookie: a=b\r\nX-A: b\r\n",
+    14: b"{}",
+}
+REQUIRED = (3, 5, 6, 7, 8, 12)
+
+
+def message(types, flags=0):
+    body = b"".join(struct.pack("<HHI", kind, 0, len(FIELDS[kind])) + FIELDS[kind] for kind in types)
+    return b"HANDOFF1" + struct.pack("<IHH", 16 + len(body), len(types), flags) + body
+
+
+def wire_seeds():
+    yield message(sorted(FIELDS))
+    yield message([*REQUIRED, 14])
+    yield message(REQUIRED, flags=2)
+    yield message(REQUIRED, flags=3)
+    yield FIELDS[13]
+    yield struct.pack("<BBHHHIIQ", 1, 1, 200, 0, 0, 0, 0, 7)
+    yield struct.pack("<BBHHHIIQ", 1, 2, 429, 28, 0, 5, 0, 0)
+
+
+def token_seeds():
+    vectors = json.loads(VECTORS.read_text(encoding="ascii"))
+    for case in vectors["verify"][::4]:
+        yield b"t" + case["token"].encode()
+    yield b"b" + FIELDS[2]
+    yield b"bv1;2001:db8::1;443;AAECAwQFBgcICQoLDA0ODw"
+    yield b"k" + vectors["keyring"].encode()
+
+
+def main(directory):
+    for name, seeds in (("wire", wire_seeds()), ("token", token_seeds())):
+        folder = pathlib.Path(directory) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(seeds):
+            (folder / f"seed-{number}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds the fuzzers into $BUILD/fuzz and runs each for some seconds: run.sh [SECONDS]. What they found before (the
+# corpus) stays in $BUILD/fuzz and is where the next run begins; an input that breaks something is left there too.
+set -eu
+
+seconds=${1:-5}
+cd "$(dirname "$0")/../.."
+out=${BUILD:-build}/fuzz
+mkdir -p "$out"
+
+if ! command -v clang >/dev/null; then
+	echo "fuzz: skipped, clang is not installed"
+	exit 0
+fi
+
+/usr/bin/python3 tests/fuzz/make_seeds.py "$out/corpus"
+for name in wire token; do
+	clang -std=gnu17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+		-o "$out/fuzz_$name" "tests/fuzz/fuzz_$name.c" lib/*.c -lsodium
+done
+for name in wire token; do
+	echo "== fuzz_$name, $seconds s"
+	if ! "$out/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+		-artifact_prefix="$out/$name-" "$out/corpus/$name" >"$out/$name.log" 2>&1; then
+		tail -n 40 "$out/$name.log"
+		echo "fuzz_$name: FAILED; the input is in $out/$name-*"
+		exit 1
+	fi
+	grep -E '^(Done|stat::number_of_executed_units)' "$out/$name.log"
+done
