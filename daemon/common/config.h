@@ -12,7 +12,7 @@
 #include "lib/bytes.h"
 #include "messages.h"
 
-#define CONFIG_DEFAULT_FILE "/etc/handoffd/handoffd.conf"
+#define CONFIG_DEFAULT_FILE HANDOFFD_CONFIG
 #define CONFIG_SECTIONS_MAX 64
 #define CONFIG_WORKERS_MAX  64
 

@@ -16,7 +16,7 @@ static const char help[] = "Usage: handoffctl check [-c FILE]\n"
                            "Read the configuration and the key ring it names. Print each error as FILE:LINE and exit\n"
                            "with 1, or print ok.\n"
                            "\n"
-                           "  -c, --config FILE  configuration (default: " HANDOFFD_CONFIG ")\n"
+                           "  -c, --config FILE  configuration (default: " CONFIG_DEFAULT_FILE ")\n"
                            "  --help             this text\n";
 
 /* Returns CTL_CONTINUE or an enum ctl_exit. */
@@ -80,7 +80,7 @@ static int run(const struct command *command, int argc, char **argv)
 {
 	/* Lives as long as the process; the leak checker must still see it at exit. */
 	static const struct config *config;
-	const char *file = HANDOFFD_CONFIG;
+	const char *file = CONFIG_DEFAULT_FILE;
 	char *errors = NULL;
 
 	int result = parse(command, argc, argv, &file);

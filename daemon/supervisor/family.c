@@ -22,7 +22,7 @@
 #define PAUSE_START   0.1
 #define PAUSE_MAX     5.0
 #define LIVED_LONG    10.0
-#define STOP_PATIENCE 10.0
+#define STOP_PATIENCE 15.0 /* longer than the streamers give their streams */
 
 static void start_child(struct child *child);
 

@@ -35,14 +35,14 @@ static void usage(FILE *stream)
 	        "  -t            check the configuration and exit\n"
 	        "  -h            this text\n"
 	        "  -V            version\n",
-	        HANDOFFD_CONFIG, HANDOFFD_LIBEXECDIR);
+	        CONFIG_DEFAULT_FILE, HANDOFFD_LIBEXECDIR);
 }
 
 static void read_options(struct options *options, int argc, char **argv)
 {
 	int option;
 
-	*options = (struct options){.config_file = HANDOFFD_CONFIG, .libexec_dir = HANDOFFD_LIBEXECDIR};
+	*options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .libexec_dir = HANDOFFD_LIBEXECDIR};
 	while ((option = getopt(argc, argv, "c:x:thV")) != -1) {
 		switch (option) {
 		case 'c':

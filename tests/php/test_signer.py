@@ -201,7 +201,9 @@ def test_faulty_line(ring, line):
 
 def test_no_key_for_the_path(ring):
     file = ring(f"a verify {KEY} *\nb revoked {KEY} *\nc sign {KEY} /run/x.sock\n")
-    assert refusal(file) == ("KeyRingException", f"{file}: no key signs for {SOCKET}")
+    name, message = refusal(file)
+    assert name == "KeyRingException"
+    assert message.startswith(f"{file}: no key signs for {SOCKET} (line 1: a is in state verify; ")
 
 
 def test_empty_ring(ring):
@@ -270,33 +272,37 @@ HANDOFF = """
 def make_handoff(tmp_path):
     """Answer one request with PHP's own web server; returns status, headers and body."""
 
-    def run(keys, data=b"", path=SOCKET, subject="", binding=BINDING, before="", ini=()):
+    def run(keys, data=b"", path=SOCKET, subject="", binding=BINDING, before="", ini=(), page=None, **how):
         given = {"keys": keys, "path": path, "subject": subject, "data": base64.b64encode(data).decode()}
         (tmp_path / "given.json").write_text(json.dumps(given))
         script = tmp_path / "page.php"
         script.write_text(
             f"<?php declare(strict_types=1); require {json.dumps(str(AUTOLOAD))};"
             f"$in = json_decode(file_get_contents(__DIR__ . '/given.json'), true);"
-            f"$_SERVER['HANDOFF_BINDING'] = {json.dumps(binding)};" + HANDOFF % before
+            f"$_SERVER['HANDOFF_BINDING'] = {json.dumps(binding)};" + (page or HANDOFF) % before
         )
         options = [word for setting in ini for word in ("-d", setting)]
         command = ["php", *options, "-d", "output_buffering=0", "-S", "127.0.0.1:0", str(script)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path) as server:
             try:
                 port = int(re.search(rb"http://127\.0\.0\.1:(\d+)", server.stderr.readline())[1])
-                return fetch(port)
+                return fetch(port, **how)
             finally:
                 server.terminate()
 
     return run
 
 
-def fetch(port):
+def fetch(port, method="GET", several=()):
+    """Status, headers (a list of values for the names in several) and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/", headers={"Accept-Encoding": "gzip"})
+    connection.request(method, "/", headers={"Accept-Encoding": "gzip"})
     answer = connection.getresponse()
     headers = {}
     for name, value in answer.getheaders():
+        if name.lower() in several:
+            headers.setdefault(name.lower(), []).append(value)
+            continue
         assert name.lower() not in headers, f"{name} occurs twice"
         headers[name.lower()] = value
     body = answer.read()
@@ -369,6 +375,52 @@ def test_a_refusal_sets_no_control_header(ring, handoff):
     status, headers, body = handoff(ring(), b"x", binding="")
     assert (status, body) == (500, b"before|Handoffd\\Exception\\NoBindingException")
     assert not CONTROL & set(headers)
+
+
+STEPS = """
+    ob_start();
+    echo 'before';
+    setcookie('session', 'kept');
+    header('X-Handoff-Data: from somewhere');
+    header('X-Foo: replaced');
+    (new Handoffd\\Handoff(new Handoffd\\Signer($in['keys'])))->to($in['path'])->data(['prompt' => 'ü'])
+        ->attach('one.bin', 'application/octet-stream', "\\0\\r\\n")->attach('two.txt', 'text/plain', 'two')
+        ->header('X-Foo', 'bar')->header('X-Other', 'a, b')->send();
+    echo 'after';
+    %.0s
+"""
+
+
+def test_all_steps(ring, handoff):
+    """The form "parts", and headers that travel."""
+    status, headers, body = handoff(ring(), page=STEPS)
+    assert status == 200
+    check_token(headers, body)
+    assert CONTROL & set(headers) == {"x-socket-handoff", "x-handoff-token", "x-handoff-data-source"}
+    assert headers["x-handoff-data-source"] == "parts"
+    assert (headers["x-foo"], headers["x-other"]) == ("bar", "a, b")
+    (length,) = struct.unpack_from("<Q", body)
+    attachments = [
+        {"name": "one.bin", "type": "application/octet-stream", "offset": 0, "length": 3},
+        {"name": "two.txt", "type": "text/plain", "offset": 3, "length": 3},
+    ]
+    assert json.loads(body[8 : 8 + length]) == {"prompt": "ü", "attachments": attachments}
+    assert body[8 + length :] == b"\0\r\ntwo"
+
+
+def test_cookies_are_added(ring, handoff):
+    """header() replaces what the script set, but for cookies."""
+    page = STEPS.replace("->header('X-Foo', 'bar')", "->header('X-Foo', 'bar')->header('Set-Cookie', 'more=1')")
+    _, headers, _ = handoff(ring(), page=page, several={"set-cookie"})
+    assert headers["set-cookie"] == ["session=kept", "more=1"]
+
+
+def test_a_head_request_has_no_body(ring, handoff):
+    status, headers, _ = handoff(ring(), b"\n", method="HEAD")
+    assert status == 500 and not CONTROL & set(headers)
+    status, headers, _ = handoff(ring(), b"fits", method="HEAD")
+    assert status == 200
+    check_token(headers, b"fits")
 
 
 # ---------------------------------------------------------------- the demo page's reader
