@@ -169,9 +169,9 @@ format:
 	clang-format -i $(C_SOURCES) $(C_HEADERS)
 
 lint:
-	clang-format --dry-run -Werror $(C_SOURCES) $(C_HEADERS)
-	shellcheck $(SHELL_SCRIPTS)
-	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	@clang-format --dry-run -Werror $(C_SOURCES) $(C_HEADERS)
+	@shellcheck $(SHELL_SCRIPTS)
+	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppressions-list=.cppcheck -I. -D__x86_64__ -D__linux__ '-D__VA_OPT__(x)=x' $(TIDY_SOURCES)
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$$(nproc) -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
 		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" 2>$(BUILD)/tidy.$$$$.log \

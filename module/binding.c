@@ -4,9 +4,26 @@
  */
 #include "module.h"
 
+/* Also from the request before an internal redirect, which had the same table. */
+static void header_withhold(request_rec *r)
+{
+	const apr_array_header_t *names = config_binding_headers();
+
+	for (int i = 0; i < names->nelts; i++)
+		apr_table_unset(r->headers_in, APR_ARRAY_IDX(names, i, const char *));
+}
+
+const char *binding_header(const request_rec *r)
+{
+	const struct directory_config *config = ap_get_module_config(r->per_dir_config, &socket_handoff_module);
+
+	return config->binding_header && config->binding_header[0] ? config->binding_header : NULL;
+}
+
 void binding_withhold(request_rec *r)
 {
 	apr_table_unset(r->subprocess_env, BINDING_VARIABLE);
+	header_withhold(r);
 }
 
 void binding_export(request_rec *r, struct handoff *handoff)
@@ -23,4 +40,8 @@ void binding_export(request_rec *r, struct handoff *handoff)
 		return;
 	}
 	apr_table_setn(r->subprocess_env, BINDING_VARIABLE, handoff->binding);
+	header_withhold(r);
+	const char *name = binding_header(r);
+	if (name)
+		apr_table_setn(r->headers_in, name, handoff->binding);
 }

@@ -17,6 +17,18 @@ static apr_status_t body_free(void *ctx)
 	return APR_SUCCESS;
 }
 
+/* Headers that the response's Connection header names are for this hop only. */
+static void hops_strip(request_rec *r, const apr_table_t *table)
+{
+	const char *connection = apr_table_getm(r->pool, table, "Connection");
+	const char *name;
+
+	while (connection && (name = ap_get_list_item(r->pool, &connection)) != NULL) {
+		apr_table_unset(r->headers_out, name);
+		apr_table_unset(r->err_headers_out, name);
+	}
+}
+
 static void capture_headers(request_rec *r, struct handoff *handoff)
 {
 	/* Script handlers leave their headers in err_headers_out, others in headers_out. */
@@ -25,6 +37,8 @@ static void capture_headers(request_rec *r, struct handoff *handoff)
 	if (!handoff->controls.value[CONTROL_SOCKET])
 		return;
 	handoff->state = HANDOFF_WANTED;
+	hops_strip(r, r->headers_out);
+	hops_strip(r, r->err_headers_out);
 	handoff->refusal = verify_form(handoff);
 	handoff->body_is_data = handoff->controls.value[CONTROL_DATA_SOURCE] != NULL;
 	if (handoff->body_is_data)

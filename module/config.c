@@ -39,6 +39,7 @@ struct place {
 
 static apr_array_header_t *places;
 static const char *prefix_default;
+static apr_array_header_t *binding_headers; /* every name that SocketHandoffBindingHeader gives anywhere */
 
 /* ---------------------------------------------------------------- paths */
 
@@ -81,6 +82,11 @@ int setting(const struct directory_config *config, enum setting which)
 	return config->setting[which] == SETTING_UNSET ? settings[which].value : config->setting[which];
 }
 
+const apr_array_header_t *config_binding_headers(void)
+{
+	return binding_headers;
+}
+
 const char *config_prefix(const struct directory_config *config)
 {
 	return config->prefix ? config->prefix : prefix_default;
@@ -106,7 +112,9 @@ void *config_merge_directory(apr_pool_t *pool, void *base_config, void *more_con
 	merged->prefix = more->prefix ? more->prefix : base->prefix;
 	/* A list replaces the list around it: a section must be able to allow less. */
 	merged->peers = more->peers ? more->peers : base->peers;
+	merged->labels = more->labels ? more->labels : base->labels;
 	merged->sockets = more->sockets ? more->sockets : base->sockets;
+	merged->binding_header = more->binding_header ? more->binding_header : base->binding_header;
 	return merged;
 }
 
@@ -247,6 +255,49 @@ static const char *add_peer(cmd_parms *cmd, void *config, const char *value)
 	return NULL;
 }
 
+static const char *add_label(cmd_parms *cmd, void *config, const char *value)
+{
+	struct directory_config *directory = place_note(cmd, config);
+
+	if (value[0] == '\0')
+		return wrong(cmd, value, "is not a label");
+	if (!directory->labels)
+		directory->labels = apr_array_make(cmd->pool, 2, sizeof(const char *));
+	APR_ARRAY_PUSH(directory->labels, const char *) = value;
+	return NULL;
+}
+
+/* Letters, digits and dashes: what every gateway passes on as it is. */
+static bool header_name_plain(const char *name)
+{
+	const char *p = name;
+
+	while (apr_isalnum(*p) || *p == '-')
+		p++;
+	return p > name && !*p && apr_isalpha(*name);
+}
+
+static const char *set_binding_header(cmd_parms *cmd, void *config, const char *value)
+{
+	static const char *const needed[] = {"Host", "Content-Type", "Cookie", "Authorization", "Expect"};
+	struct directory_config *directory = place_note(cmd, config);
+
+	if (apr_strnatcasecmp(value, "Off") == 0) {
+		directory->binding_header = "";
+		return NULL;
+	}
+	if (!header_name_plain(value))
+		return wrong(cmd, value, "is not a name of letters, digits and dashes");
+	bool taken = wire_header_forbidden(span_of_string(value)) && ap_cstr_casecmp(value, "X-Handoff-Binding") != 0;
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		taken = taken || ap_cstr_casecmp(value, needed[i]) == 0;
+	if (taken)
+		return wrong(cmd, value, "has a meaning of its own");
+	directory->binding_header = value;
+	APR_ARRAY_PUSH(binding_headers, const char *) = value;
+	return NULL;
+}
+
 static const char *set_key_file(cmd_parms *cmd, void *config, const char *value)
 {
 	struct server_config *server = ap_get_module_config(cmd->server->module_config, &socket_handoff_module);
@@ -276,6 +327,9 @@ const command_rec config_directives[] = {
     AP_INIT_TAKE1("SocketHandoffAllowedPrefix", set_prefix, NULL, ANYWHERE, "directory that all sockets are in"),
     AP_INIT_ITERATE("SocketHandoffSocket", add_socket, NULL, ANYWHERE, "sockets that may be named, and no others"),
     AP_INIT_ITERATE("SocketHandoffPeer", add_peer, NULL, ANYWHERE, "who may listen: user, uid, @group or @gid"),
+    AP_INIT_ITERATE("SocketHandoffPeerLabel", add_label, NULL, ANYWHERE, "security labels that the listener may have"),
+    AP_INIT_TAKE1("SocketHandoffBindingHeader", set_binding_header, NULL, ANYWHERE,
+                  "request header that tells a proxied backend the binding, or Off"),
     AP_INIT_TAKE1("SocketHandoffKeyFile", set_key_file, NULL, RSRC_CONF, "key ring file"),
     {.name = NULL}};
 
@@ -288,6 +342,7 @@ int config_pre(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 	if (sodium_init() < 0)
 		return HTTP_INTERNAL_SERVER_ERROR;
 	places = apr_array_make(pconf, 8, sizeof(struct place));
+	binding_headers = apr_array_make(pconf, 1, sizeof(const char *));
 	prefix_default = path_resolve(pconf, PREFIX_DEFAULT);
 	return prefix_default ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }

@@ -18,6 +18,7 @@
 
 #include "apr_hash.h"
 
+#include "label.h"
 #include "module.h"
 
 /* Paths come from applications: only so many are remembered. */
@@ -28,6 +29,7 @@ struct connection {
 	struct listener *listener; /* NULL: not kept */
 	int fd;
 	struct ucred peer;
+	char *label;      /* of the peer, malloc()ed; NULL: the kernel gave none */
 	char real_path[]; /* where the listener's socket was found */
 };
 
@@ -84,12 +86,23 @@ int connection_fd(const struct connection *connection)
 void connection_close(struct connection *connection)
 {
 	fd_close(&connection->fd);
+	free(connection->label);
 	free(connection);
 }
 
 /* ---------------------------------------------------------------- what the configuration allows */
 
-static bool peer_allowed(const struct directory_config *config, const struct ucred *peer)
+static bool label_allowed(const struct directory_config *config, const char *label)
+{
+	if (!config->labels)
+		return true;
+	for (int i = 0; label && i < config->labels->nelts; i++)
+		if (label_matches(APR_ARRAY_IDX(config->labels, i, const char *), label))
+			return true;
+	return false;
+}
+
+static bool user_allowed(const struct directory_config *config, const struct ucred *peer)
 {
 	if (!config->peers) /* raw mode without token only: config_check() sees to it */
 		return setting(config, SETTING_PROTOCOL) == PROTOCOL_RAW && !setting(config, SETTING_REQUIRE_TOKEN);
@@ -101,9 +114,14 @@ static bool peer_allowed(const struct directory_config *config, const struct ucr
 	return false;
 }
 
+static bool peer_allowed(const struct connection *connection, const struct directory_config *config)
+{
+	return user_allowed(config, &connection->peer) && label_allowed(config, connection->label);
+}
+
 static bool connection_allowed(const struct connection *connection, const struct directory_config *config)
 {
-	return peer_allowed(config, &connection->peer) && path_below(connection->real_path, config_prefix(config));
+	return peer_allowed(connection, config) && path_below(connection->real_path, config_prefix(config));
 }
 
 /* ---------------------------------------------------------------- cached connections */
@@ -239,7 +257,11 @@ static int connection_check(struct connection *connection, const struct director
 	int error = peer_credentials(connection->fd, &connection->peer);
 	if (error)
 		return error;
-	return peer_allowed(config, &connection->peer) ? 0 : -EACCES;
+	/* Where there is no label, whoever asks for one is refused. */
+	error = label_read(connection->fd, &connection->label);
+	if (error && config->labels)
+		return error;
+	return peer_allowed(connection, config) ? 0 : -EACCES;
 }
 
 static int connection_open(struct connection **out, const struct directory_config *config, const char *path,

@@ -19,19 +19,19 @@ static char fold(char c)
 	return apr_isalnum(c) ? (char)apr_tolower(c) : '-';
 }
 
-static bool name_is(const char *key, const char *name)
+static bool name_is(struct span key, const char *name)
 {
-	while (*name && *key && fold(*key) == *name) {
-		key++;
-		name++;
-	}
-	return !*name && !*key;
+	size_t i = 0;
+
+	while (i < key.len && name[i] && fold((char)key.data[i]) == fold(name[i]))
+		i++;
+	return i == key.len && !name[i];
 }
 
 /* The control header of this name, CONTROL_COUNT when it is another header. */
-static enum control control_of(const char *key)
+static enum control control_of(struct span key)
 {
-	char first = fold(*key);
+	char first = key.len > 0 ? fold((char)key.data[0]) : '-';
 	enum control c = 0;
 
 	/* Nearly every header ends here. */
@@ -40,6 +40,11 @@ static enum control control_of(const char *key)
 	while (c < CONTROL_COUNT && !name_is(key, names[c]))
 		c++;
 	return c;
+}
+
+bool control_is(struct span key)
+{
+	return control_of(key) != CONTROL_COUNT;
 }
 
 static void control_note(struct controls *controls, enum control which, const char *value)
@@ -62,7 +67,7 @@ static const char *control_scan(const apr_table_t *table, struct controls *contr
 	for (int i = 0; i < all->nelts; i++) {
 		if (!entry[i].key)
 			continue;
-		enum control which = control_of(entry[i].key);
+		enum control which = control_of(span_of_string(entry[i].key));
 		if (which == CONTROL_COUNT)
 			continue;
 		found = entry[i].key;
@@ -86,4 +91,24 @@ void control_take(apr_table_t *table, struct controls *controls)
 void control_strip(apr_table_t *table)
 {
 	control_take(table, NULL);
+}
+
+/* The key of a header with this name, however it is written; NULL when there is none. */
+static const char *spelling(const apr_table_t *table, const char *name)
+{
+	const apr_array_header_t *all = apr_table_elts(table);
+	const apr_table_entry_t *entry = (const apr_table_entry_t *)(const void *)all->elts;
+
+	for (int i = 0; i < all->nelts; i++)
+		if (entry[i].key && name_is(span_of_string(entry[i].key), name))
+			return entry[i].key;
+	return NULL;
+}
+
+void control_strip_name(apr_table_t *table, const char *name)
+{
+	const char *key;
+
+	while ((key = spelling(table, name)) != NULL)
+		apr_table_unset(table, key);
 }

@@ -17,6 +17,7 @@ static void insert_filters(request_rec *r)
 		return;
 	}
 	inbound_strip_trailers(r);
+	outbound_insert(r);
 	if (r->prev) /* a redirected request does not inherit what its predecessor's handler said */
 		control_strip(r->err_headers_out);
 
@@ -36,6 +37,7 @@ static void insert_filters(request_rec *r)
 static void insert_error_filters(request_rec *r)
 {
 	ap_add_output_filter_handle(handoff_filter_handle, NULL, r, r->connection);
+	outbound_insert_error(r);
 }
 
 static void register_hooks(apr_pool_t *pool)
@@ -54,6 +56,7 @@ static void register_hooks(apr_pool_t *pool)
 	/* After every other content filter, mod_headers among them, and before httpd writes a header. */
 	handoff_filter_handle =
 	    ap_register_output_filter("SOCKET_HANDOFF", handoff_filter, NULL, AP_FTYPE_PROTOCOL - 1);
+	outbound_register();
 	/* Above the filter that reads the body and its trailers. */
 	inbound_filter_handle =
 	    ap_register_input_filter("SOCKET_HANDOFF_TRAILERS", inbound_filter, NULL, AP_FTYPE_PROTOCOL - 1);

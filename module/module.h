@@ -3,11 +3,12 @@
  * mod_socket_handoff: what its files share. A request takes the files in this order:
  *
  *     inbound.c     control headers that the client sent are removed
+ *     outbound.c    those in interim responses and trailers of a proxied backend, too
  *     binding.c     HANDOFF_BINDING is made for the handler
  *     capture.c     first output filter: takes the control headers and the data out of the handler's response
  *     handoff.c     last content filter: the steps below, and the refusal when one of them says no
  *     verify.c      headers, data and token
- *     connection.c  a connection to the daemon, cached or new, with its peer checked
+ *     connection.c  a connection to the daemon, cached or new, with its peer checked (label.c: its security label)
  *     transfer.c    one message with the client's socket, and the wait for the answer
  *     client.c      the client's socket: whether it can travel, and taking it away from httpd
  *
@@ -75,7 +76,9 @@ struct directory_config {
 	int setting[SETTING_COUNT];  /* SETTING_UNSET or the value; read with setting() */
 	const char *prefix;          /* resolved, without a slash at its end; NULL: unset */
 	apr_array_header_t *peers;   /* of struct peer_rule; NULL: unset */
+	apr_array_header_t *labels;  /* of const char *, security labels of the peer; NULL: unset */
 	apr_array_header_t *sockets; /* of const char *; NULL: unset */
+	const char *binding_header;  /* "": none; NULL: unset */
 };
 
 struct server_config {
@@ -98,6 +101,8 @@ int config_check(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_
 
 /* Value of a setting, its default when it is nowhere set. */
 int setting(const struct directory_config *config, enum setting which);
+/* Names of the headers that carry a binding to some backend, of const char *. */
+const apr_array_header_t *config_binding_headers(void);
 /* Resolved prefix without a slash at its end. */
 const char *config_prefix(const struct directory_config *config);
 
@@ -132,6 +137,10 @@ struct controls {
 	bool duplicate;                   /* one of them occurred twice */
 };
 
+/* Whether this is the name of a control header, however it is written. */
+bool control_is(struct span key);
+/* Remove every header of this name, however it is written, from a table. */
+void control_strip_name(apr_table_t *table, const char *name);
 /* Remove every control header, however it is written, from a table. */
 void control_strip(apr_table_t *table);
 /* The same, after noting their values. */
@@ -183,12 +192,22 @@ void inbound_strip_trailers(request_rec *r);
 apr_status_t inbound_filter(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode, apr_read_type_e block,
                             apr_off_t readbytes);
 
+/* ---------------------------------------------------------------- outbound.c */
+
+void outbound_register(void);
+/* Watch what the handler of this request sends past the response's header filters, when it is a proxy. */
+void outbound_insert(request_rec *r);
+/* The same for an error response in its place. */
+void outbound_insert_error(request_rec *r);
+
 /* ---------------------------------------------------------------- binding.c */
 
 #define BINDING_VARIABLE "HANDOFF_BINDING"
 
 /* Make the binding of this request and export it. */
 void binding_export(request_rec *r, struct handoff *handoff);
+/* The request header that a proxied backend gets the binding in, NULL when there is none here. */
+const char *binding_header(const request_rec *r);
 /* No binding for this request, also none from SetEnv or from the request around it. */
 void binding_withhold(request_rec *r);
 

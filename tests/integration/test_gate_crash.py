@@ -221,7 +221,7 @@ def test_fewer_descriptors_than_slots(start, monkeypatch):
 
     def limited(arguments, *rest, **more):
         return start_process(["prlimit", "--nofile=120:120", "--", *arguments], *rest, **more)
-    monkeypatch.setattr(harness, "Process", limited)
+    monkeypatch.setattr("base.Process", limited)
     daemon = start()
     monkeypatch.undo()
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)

@@ -71,11 +71,14 @@ $body = file_get_contents('php://input', length: BODY_MAX + 1);
 if ($body === false || strlen($body) > BODY_MAX) {
     refuse(413, 'The conversation is too long.');
 }
-$data = json_encode(['messages' => conversation($body)], JSON_THROW_ON_ERROR);
+$messages = conversation($body);
 
 try {
-    $handoff = new Handoff(new Signer((string) getenv('DEMO_KEYS')));
-    $handoff->send((string) getenv('DEMO_SOCKET'), $data, subject: 'visitor-' . $visitor['visitor']);
+    (new Handoff(new Signer((string) getenv('DEMO_KEYS'))))
+        ->to((string) getenv('DEMO_SOCKET'))
+        ->data(['messages' => $messages])
+        ->subject('visitor-' . $visitor['visitor'])
+        ->send();
 } catch (HandoffException $exception) {
     error_log($exception->getMessage());
     refuse(503, 'The answer could not be handed over. The server\'s log says why.');
