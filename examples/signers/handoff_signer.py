@@ -68,7 +68,7 @@ def read_file(file):
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise HandoffError(f"{file}: {error.strerror}") from None
-    with open(descriptor, "rb") as stream:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise HandoffError(f"{file}: not a regular file")
@@ -76,7 +76,10 @@ def read_file(file):
             raise HandoffError(f"{file}: mode is {stat.S_IMODE(status.st_mode):04o}, must be 0640 or tighter")
         if status.st_uid not in (0, os.geteuid()):
             raise HandoffError(f"{file}: owned by uid {status.st_uid}, must be root or uid {os.geteuid()}")
-        text = stream.read(FILE_MAX + 1)
+        with open(descriptor, "rb", closefd=False) as stream:
+            text = stream.read(FILE_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(text) > FILE_MAX:
         raise HandoffError(f"{file}: larger than {FILE_MAX} bytes")
     return text.decode("utf-8", "surrogateescape")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
@@ -13,7 +14,8 @@ import time
 
 import pytest
 
-from env import ROOT, UID_APACHE, request, sse_text
+import receiver
+from env import ROOT, UID_APACHE, Apache, request
 
 EXAMPLES = ROOT / "examples/signers"
 sys.path.insert(0, str(EXAMPLES))
@@ -152,9 +154,8 @@ def cgi(script, data=b"", cwd=None, **variables):
                    "PYTHONDONTWRITEBYTECODE": "1", **variables}
     environment = {name: value for name, value in environment.items() if value is not None}
     result = subprocess.run([EXAMPLES / script], input=data, capture_output=True, env=environment, check=True, cwd=cwd)
-    head, _, body = result.stdout.replace(b"\r\n", b"\n", result.stdout.count(b"\r\n", 0, result.stdout.find(b"\r\n\r\n") + 4)
-                                          ).partition(b"\n\n")
-    return [tuple(line.split(": ", 1)) for line in head.decode().split("\n")], body, result.stderr.decode()
+    head, body = re.split(rb"\r?\n\r?\n", result.stdout, maxsplit=1)
+    return [tuple(line.split(": ", 1)) for line in head.decode().splitlines()], body, result.stderr.decode()
 
 
 @pytest.mark.parametrize("data", [b'{"prompt":"hi"}', b'{"prompt":\n"X-Handoff-Data-Source: body\n"}', b"a" * 5000],
@@ -202,7 +203,6 @@ def test_applications_refuse(ring, script, variables, status, said):
 @pytest.fixture(scope="module", name="site")
 def start_site(env, handoffd):
     """Both applications under cgid, with basic authentication (anna, secret)."""
-    import env as harness
     folder = env.folder("signers")
     for name in ("chat.sh", "chat.py", "handoff_signer.py"):
         shutil.copy(EXAMPLES / name, folder / name)
@@ -227,11 +227,11 @@ def start_site(env, handoffd):
         </Directory>
     """
     modules = ["cgid", "auth_basic", "authn_core", "authn_file", "authz_user"]
-    with harness.Apache(env, keys=handoffd.keys, sockets=[handoffd.path()], modules=modules, conf=conf) as apache:
+    with Apache(env, keys=handoffd.keys, sockets=[handoffd.path()], modules=modules, conf=conf) as apache:
         yield apache
 
 
-AUTHORIZATION = {"Authorization": "Basic " + base64.b64encode(b"anna:secret").decode()}
+AUTHORIZATION = [("Authorization", "Basic " + base64.b64encode(b"anna:secret").decode())]
 
 
 @pytest.mark.parametrize("count", [3, 3000], ids=["header", "body"])
@@ -241,9 +241,79 @@ def test_answer_through_apache(site, path, count):
     data = words if path == "/python" else json.dumps({"prompt": words})
     response = request(site.port, path, body=data.encode(), headers=AUTHORIZATION)
     assert response.status == 200
-    assert words.strip() in sse_text(response.body)
+    assert words.strip() in response.text()
 
 
 def test_authentication_comes_first(site):
     for path in ("/python", "/shell"):
         assert request(site.port, path, body=b"{}").status == 401
+
+
+# ---------------------------------------------------------------- the PHP package behind Apache
+
+LIBRARIES = pathlib.Path("/usr/share/php")
+PHP_START = """<?php
+declare(strict_types=1);
+require '%(src)s/autoload.php';
+setcookie('seen', 'yes');
+$handoff = (new Handoffd\\Handoff(new Handoffd\\Signer('%(keys)s')))->to('%(socket)s')->subject('user-42')
+    ->data(['prompt' => 'what is this?'])->attach('a.bin', 'image/png', str_repeat("\\x89P\\0\\r\\n", (int) $_GET['count']))
+    ->attach('b', 'text/plain', 'b')->header('X-Request-Tag', 'a, b')->header('Set-Cookie', 'more=1');
+"""
+PHP_ENDS = {
+    "plain": "echo 'before'; $handoff->send(); echo 'after';",
+    "psr7": """require 'GuzzleHttp/Psr7/autoload.php';
+        $response = $handoff->toResponse(new GuzzleHttp\\Psr7\\HttpFactory());
+        foreach ($response->getHeaders() as $name => $values) {
+            foreach ($values as $value) {
+                header("$name: $value", false);
+            }
+        }
+        echo $response->getBody();""",
+    "symfony": """require 'Symfony/Component/HttpFoundation/autoload.php';
+        $signed = $handoff->sign();
+        $response = new Symfony\\Component\\HttpFoundation\\Response($signed->body, 200, $signed->headers);
+        $response->prepare(Symfony\\Component\\HttpFoundation\\Request::createFromGlobals())->send();""",
+}
+LIBRARY = {"psr7": "GuzzleHttp/Psr7", "symfony": "Symfony/Component/HttpFoundation"}
+
+
+@pytest.fixture(scope="module", name="php_site")
+def start_php_site(env):
+    if os.geteuid() != 0:
+        pytest.skip("Apache and php-fpm under several uids need root")
+    off = "Alias /off @docroot@\n<Location /off>\nSocketHandoffEnabled Off\n</Location>"
+    with receiver.Site(env, conf=off) as site:
+        yield site
+
+
+@pytest.mark.parametrize("count", [1, 50000], ids=["short", "long"])
+@pytest.mark.parametrize("end", PHP_ENDS)
+def test_php_hands_off_parts(php_site, end, count):
+    if end in LIBRARY and not (LIBRARIES / LIBRARY[end] / "autoload.php").exists():
+        pytest.skip(f"{LIBRARY[end]} is not installed")
+    names = {"src": php_site.env.php_src, "keys": php_site.keys.file(php_site.php_uid), "socket": php_site.path}
+    page = php_site.page(f"{end}.php", PHP_START % names + PHP_ENDS[end])
+    with php_site.listener() as gate:
+        answer = php_site.pool.submit(php_site.fetch, f"{page}?count={count}")
+        (handoff,) = php_site.serve(gate)
+    (length,) = struct.unpack_from("<Q", handoff.data)
+    assert json.loads(handoff.data[8:8 + length]) == {"prompt": "what is this?", "attachments": [
+        {"name": "a.bin", "type": "image/png", "offset": 0, "length": 5 * count},
+        {"name": "b", "type": "text/plain", "offset": 5 * count, "length": 1}]}
+    assert handoff.data[8 + length:] == b"\x89P\0\r\n" * count + b"b"
+    assert handoff.request.subject == b"user-42"
+    headers = handoff.request.headers()
+    assert ("X-Request-Tag", "a, b") in headers
+    cookies = [value.partition(";")[0] for name, value in headers if name.lower() == "set-cookie"]
+    assert cookies == ["seen=yes", "more=1"]
+    assert answer.result().status == 200
+
+
+def test_php_says_when_the_module_is_off(php_site):
+    names = {"src": php_site.env.php_src, "keys": php_site.keys.file(php_site.php_uid), "socket": php_site.path}
+    page = php_site.page("off.php", PHP_START % names +
+                         "try { $handoff->send(); } catch (Handoffd\\Exception\\NoBindingException $e) { echo $e->getMessage(); }")
+    answer = php_site.fetch(f"/off{page}?count=1")
+    assert answer.body.startswith(b"mod_socket_handoff is not enabled for this request: ")
+    assert not answer.leaks()
