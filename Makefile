@@ -23,7 +23,8 @@ PACKAGES_BUILD := gcc make pkg-config apache2-dev libsodium-dev libseccomp-dev l
 	libconfuse-dev libjansson-dev libev-dev libssl-dev libc-ares-dev
 PACKAGES_DEMO  := apache2-bin php-cli php-fpm curl openssl ca-certificates procps
 PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest spin clang clang-tidy clang-format \
-	libclang-rt-14-dev cppcheck shellcheck systemd binutils util-linux strace
+	libclang-rt-14-dev cppcheck shellcheck systemd binutils util-linux strace \
+	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer
 # A machine may have npm from elsewhere than Debian; then it is left alone.
 PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
 
@@ -147,14 +148,14 @@ demo: demo-packages
 	@BUILD=$(BUILD) ONESHOT=$(ONESHOT) examples/demo/run.sh
 
 # ---------------------------------------------------------------- check
-.PHONY: check check-packages lint format unit unit-sanitize fuzz model hardening systemd-check vectors integration integration-sanitize
+.PHONY: check check-packages lint format unit unit-sanitize fuzz model hardening systemd-check vectors php integration integration-sanitize
 check-packages:
 	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO) $(PACKAGES_CHECK) $(PACKAGES_NPM))
 
 # Static first, then what runs longest last; each stage ends with its runner's own closing lines.
 check: check-packages
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(if $(CI),WERROR=1)
-	@$(MAKE) --no-print-directory lint hardening systemd-check vectors
+	@$(MAKE) --no-print-directory lint hardening systemd-check vectors php
 	@$(MAKE) --no-print-directory unit model
 	@$(MAKE) --no-print-directory unit-sanitize fuzz
 	@$(MAKE) --no-print-directory integration-sanitize
@@ -193,6 +194,10 @@ unit: $(UNIT_BINS)
 
 unit-sanitize:
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize SANITIZE=1 unit
+
+# PSR-12, and PHPUnit with ext-sodium and without.
+php:
+	tests/php/run.sh
 
 fuzz:
 	BUILD=$(BUILD) tests/fuzz/run.sh $(or $(FUZZ_SECONDS),5)
