@@ -32,7 +32,7 @@
 	/* the message and the descriptors */                                                                          \
 	X(REASON_MESSAGE_MALFORMED, "message-malformed", 403, "the message breaks the handoff/1 format")               \
 	X(REASON_DESCRIPTORS, "descriptors", 403, "wrong number or kind of descriptors")                               \
-	X(REASON_CLIENT_SOCKET, "client-socket", 403, "the client's descriptor is not a connected TCP socket")         \
+	X(REASON_CLIENT_SOCKET, "client-socket", 403, "the client's descriptor is not a connected socket of its kind") \
 	X(REASON_CLIENT_NETNS, "client-netns", 403, "the client socket belongs to another network namespace")          \
 	X(REASON_CLIENT_GONE, "client-gone", 403, "the client has disconnected before the handoff")                    \
 	X(REASON_MEMFD, "memfd", 403, "the data descriptor is not a sealed memfd of the right size")                   \
@@ -52,7 +52,10 @@
 	X(REASON_DAEMON_PEER, "daemon-peer", 503, "another user than the configured one listens on the socket path")   \
 	X(REASON_NOT_TRANSFERABLE, "not-transferable", 500,                                                            \
 	  "the client's connection is TLS or HTTP/2, or not a socket")                                                 \
-	X(REASON_INTERNAL, "internal", 500, "an unexpected system error")
+	X(REASON_INTERNAL, "internal", 500, "an unexpected system error")                                              \
+	/* relayed clients */                                                                                          \
+	X(REASON_RELAY_LIMIT, "relay-limit", 503, "as many clients are relayed as SocketHandoffRelayMax allows")       \
+	X(REASON_RELAY_BROKEN, "relay-broken", 502, "the daemon let go of a relayed client before its answer began")
 
 enum reason {
 #define REASON_ENUM(symbol, name, status, meaning) symbol,

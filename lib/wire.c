@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * handoff/1: reading and writing the request and the reply. Nothing here allocates, and nothing is copied out of a
- * message: what is accepted would be written again byte for byte.
+ * handoff/1: reading and writing the request, the reply and a relayed answer. Nothing here allocates, and nothing is
+ * copied out of a message: what is accepted would be written again byte for byte.
  */
 #include "wire.h"
 
@@ -123,10 +123,10 @@ bool wire_headers_valid(struct span lines)
 	return true;
 }
 
-/* ---------------------------------------------------------------- request */
+/* ---------------------------------------------------------------- fields */
 
-/* The fields of a message into request; 0 or -EBADMSG. */
-static int fields_parse(struct span rest, size_t count, struct wire_request *request)
+/* The fields of a message into field[], by type below end; 0 or -EBADMSG. */
+static int fields_parse(struct span rest, size_t count, struct span *field, const uint32_t *longest, uint16_t end)
 {
 	uint16_t previous = 0;
 
@@ -138,16 +138,34 @@ static int fields_parse(struct span rest, size_t count, struct wire_request *req
 		uint32_t len = get_le32(rest.data + 4);
 		rest = span_of(rest.data + WIRE_FIELD_LEN, rest.len - WIRE_FIELD_LEN);
 		/* Ascending order leaves no room for duplicates. */
-		if (type <= previous || type >= WIRE_FIELD_END || zero != 0)
+		if (type <= previous || type >= end || zero != 0)
 			return -EBADMSG;
-		if (len > field_longest[type] || len > rest.len)
+		if (len > longest[type] || len > rest.len)
 			return -EBADMSG;
-		request->field[type] = span_of(rest.data, len);
+		field[type] = span_of(rest.data, len);
 		rest = span_of(rest.data + len, rest.len - len);
 		previous = type;
 	}
 	return rest.len == 0 ? 0 : -EBADMSG;
 }
+
+static uint8_t *field_write(uint8_t *p, uint16_t type, size_t len)
+{
+	put_le16(p, type);
+	put_le16(p + 2, 0);
+	put_le32(p + 4, (uint32_t)len);
+	return p + WIRE_FIELD_LEN;
+}
+
+static void header_write(uint8_t out[WIRE_HEADER_LEN], const char *magic, size_t size, uint16_t count, uint16_t flags)
+{
+	memcpy(out, magic, WIRE_MAGIC_LEN);
+	put_le32(out + 8, (uint32_t)size);
+	put_le16(out + 12, count);
+	put_le16(out + 14, flags);
+}
+
+/* ---------------------------------------------------------------- request */
 
 /* What the fields must be together; 0 or -EBADMSG. */
 static int request_check(const struct wire_request *request)
@@ -181,7 +199,7 @@ int wire_request_parse(struct span message, struct wire_request *request)
 	if (request->flags & ~WIRE_FLAGS_KNOWN)
 		return -EBADMSG;
 	int error = fields_parse(span_of(message.data + WIRE_HEADER_LEN, message.len - WIRE_HEADER_LEN),
-	                         get_le16(message.data + 12), request);
+	                         get_le16(message.data + 12), request->field, field_longest, WIRE_FIELD_END);
 	return error ? error : request_check(request);
 }
 
@@ -208,17 +226,12 @@ size_t wire_request_write(const struct wire_request *request, uint8_t *out, size
 		struct span field = request->field[type];
 		if (!field.data)
 			continue;
-		put_le16(p, type);
-		put_le16(p + 2, 0);
-		put_le32(p + 4, (uint32_t)field.len);
-		memcpy(p + WIRE_FIELD_LEN, field.data, field.len);
-		p += WIRE_FIELD_LEN + field.len;
+		p = field_write(p, type, field.len);
+		memcpy(p, field.data, field.len);
+		p += field.len;
 		count++;
 	}
-	memcpy(out, WIRE_MAGIC, WIRE_MAGIC_LEN);
-	put_le32(out + 8, (uint32_t)size);
-	put_le16(out + 12, count);
-	put_le16(out + 14, request->flags);
+	header_write(out, WIRE_MAGIC, size, count, request->flags);
 	return size;
 }
 
@@ -258,4 +271,74 @@ int wire_reply_parse(struct span message, struct wire_reply *reply)
 	reply->retry_after = get_le32(message.data + 8);
 	reply->stream_id = get_le64(message.data + 16);
 	return 0;
+}
+
+/* ---------------------------------------------------------------- relay */
+
+#define RELAY_MAGIC "HANDREL1"
+
+static const uint32_t relay_longest[WIRE_RELAY_FIELD_END] = {
+#define WIRE_RELAY_LONGEST(symbol, type, longest, meaning) [type] = (longest),
+    WIRE_RELAY_FIELDS(WIRE_RELAY_LONGEST)
+#undef WIRE_RELAY_LONGEST
+};
+
+void wire_relay_head_write(const struct wire_relay_head *head, uint8_t out[WIRE_RELAY_START_LEN])
+{
+	header_write(out, RELAY_MAGIC, WIRE_RELAY_START_LEN + head->headers.len, 2, 0);
+	uint8_t *p = field_write(out + WIRE_HEADER_LEN, WIRE_RELAY_STATUS, 2);
+	put_le16(p, head->status);
+	field_write(p + 2, WIRE_RELAY_HEADERS, head->headers.len);
+}
+
+size_t wire_relay_head_length(const uint8_t start[WIRE_HEADER_LEN])
+{
+	uint32_t len = get_le32(start + 8);
+
+	if (memcmp(start, RELAY_MAGIC, WIRE_MAGIC_LEN) != 0 || len < WIRE_RELAY_START_LEN || len > WIRE_RELAY_HEAD_MAX)
+		return 0;
+	return len;
+}
+
+int wire_relay_head_parse(struct span message, struct wire_relay_head *head)
+{
+	struct span field[WIRE_RELAY_FIELD_END] = {0};
+
+	memset(head, 0, sizeof(*head));
+	if (message.len < WIRE_HEADER_LEN || wire_relay_head_length(message.data) != message.len ||
+	    get_le16(message.data + 14) != 0)
+		return -EBADMSG;
+	int error = fields_parse(span_of(message.data + WIRE_HEADER_LEN, message.len - WIRE_HEADER_LEN),
+	                         get_le16(message.data + 12), field, relay_longest, WIRE_RELAY_FIELD_END);
+	if (error)
+		return error;
+	if (field[WIRE_RELAY_STATUS].len != relay_longest[WIRE_RELAY_STATUS] || !field[WIRE_RELAY_HEADERS].data)
+		return -EBADMSG;
+	uint16_t status = get_le16(field[WIRE_RELAY_STATUS].data);
+	if (status < 200 || status > 599 || !wire_headers_valid(field[WIRE_RELAY_HEADERS]))
+		return -EBADMSG;
+	head->status = status;
+	head->headers = field[WIRE_RELAY_HEADERS];
+	return 0;
+}
+
+int wire_pieces_next(struct wire_pieces *pieces, struct span *input, struct span *body)
+{
+	while (input->len > 0 && pieces->left == 0) {
+		if (pieces->ended)
+			return -EBADMSG;
+		pieces->start[pieces->start_len++] = *input->data;
+		*input = span_of(input->data + 1, input->len - 1);
+		if (pieces->start_len < WIRE_PIECE_LEN)
+			continue;
+		pieces->left = get_le32(pieces->start);
+		pieces->start_len = 0;
+		pieces->ended = pieces->left == 0;
+	}
+	if (input->len == 0)
+		return 0;
+	*body = span_of(input->data, input->len < pieces->left ? input->len : pieces->left);
+	*input = span_of(input->data + body->len, input->len - body->len);
+	pieces->left -= (uint32_t)body->len;
+	return 1;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * handoff/1: the one request message from module to gate and the one reply.
+ * handoff/1: the one request message from module to gate, the one reply, and what a relayed client's answer looks like
+ * on its way from streamer to module.
  *
  * Request, little endian, one SOCK_SEQPACKET message:
  *
@@ -103,5 +104,54 @@ struct wire_reply {
 void wire_reply_write(const struct wire_reply *reply, uint8_t out[WIRE_REPLY_LEN]);
 /* 0 or -EBADMSG. */
 int wire_reply_parse(struct span message, struct wire_reply *reply);
+
+/* What the streamer writes into its end of a relay (WIRE_FLAG_RELAY): a head, then the body in pieces of 4 bytes length
+ * and that many bytes. A piece of length 0 is the end, and nothing comes after it: an end of file without it is a cut
+ * answer. docs/protocol.md, section 7.
+ *
+ * Head, with the header and the fields of a request under another magic, "HANDREL1", and no flags. */
+
+/*      symbol                  type  longest       what it holds */
+#define WIRE_RELAY_FIELDS(X)                                                                                           \
+	X(WIRE_RELAY_STATUS, 1, 2, "HTTP status, LE16")                                                                \
+	X(WIRE_RELAY_HEADERS, 2, 66560, "header lines, the application's and the streamer's")
+
+enum wire_relay_field_type {
+#define WIRE_RELAY_ENUM(symbol, type, longest, meaning) symbol = (type),
+	WIRE_RELAY_FIELDS(WIRE_RELAY_ENUM)
+#undef WIRE_RELAY_ENUM
+	    WIRE_RELAY_FIELD_END
+};
+
+#define WIRE_RELAY_HEAD_MAX (WIRE_HEADER_LEN + 2 * WIRE_FIELD_LEN + 2 + 66560)
+
+/* Both fields are there, be the headers empty. */
+struct wire_relay_head {
+	uint16_t status;     /* 200-599 */
+	struct span headers; /* wire_headers_valid() */
+};
+
+/* Everything in front of the header lines, which the writer sends behind it: they stand at the end of a head. */
+#define WIRE_RELAY_START_LEN (WIRE_HEADER_LEN + 2 * WIRE_FIELD_LEN + 2)
+void wire_relay_head_write(const struct wire_relay_head *head, uint8_t out[WIRE_RELAY_START_LEN]);
+
+/* How long the head is that begins with these bytes, 0 when none does. */
+size_t wire_relay_head_length(const uint8_t start[WIRE_HEADER_LEN]);
+/* 0 or -EBADMSG. The headers borrow from the message. */
+int wire_relay_head_parse(struct span message, struct wire_relay_head *head);
+
+#define WIRE_PIECE_LEN 4
+
+/* How far a body has been read; all zero before its first byte. */
+struct wire_pieces {
+	uint32_t left; /* of the piece */
+	uint8_t start[WIRE_PIECE_LEN];
+	uint8_t start_len;
+	bool ended; /* the last piece was there */
+};
+
+/* Take the next body bytes out of input, which moves past them. 1 with a span that borrows from input; 0 when input is
+ * used up; -EBADMSG when there is something behind the end. */
+int wire_pieces_next(struct wire_pieces *pieces, struct span *input, struct span *body);
 
 #endif

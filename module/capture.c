@@ -54,6 +54,8 @@ static enum reason body_append(struct handoff *handoff, const char *bytes, size_
 {
 	size_t limit = (size_t)setting(handoff->config, SETTING_MAX_DATA);
 
+	if (len == 0)
+		return REASON_OK;
 	if (len > limit - handoff->body_len)
 		return REASON_DATA_TOO_LARGE;
 	if (len > handoff->body_size - handoff->body_len) {
@@ -71,21 +73,23 @@ static enum reason body_append(struct handoff *handoff, const char *bytes, size_
 	return REASON_OK;
 }
 
-static apr_status_t capture_bucket(struct handoff *handoff, apr_bucket *b)
+static void capture_bucket(struct handoff *handoff, apr_bucket *b)
 {
 	const char *bytes;
 	apr_size_t len;
 
-	/* Nobody wants the body of a handoff that is refused anyway. */
-	if (!handoff->body_is_data || handoff->refusal != REASON_OK)
-		return APR_SUCCESS;
+	/* Nobody wants the body of a handoff that is refused anyway. What comes through a pipe is read all the same: a
+	 * program that cannot write the rest does not end, and mod_cgi waits for its end. */
+	bool wanted = handoff->body_is_data && handoff->refusal == REASON_OK;
+	if (!wanted && b->length != (apr_size_t)-1)
+		return;
 	apr_status_t status = apr_bucket_read(b, &bytes, &len, APR_BLOCK_READ);
-	if (status != APR_SUCCESS || len == 0)
-		return status;
-	handoff->refusal = body_append(handoff, bytes, len);
+	if (!wanted)
+		return;
+	/* Half of the data is no data. */
+	handoff->refusal = status == APR_SUCCESS ? body_append(handoff, bytes, len) : REASON_INTERNAL;
 	if (handoff->refusal != REASON_OK)
 		body_free(handoff);
-	return APR_SUCCESS;
 }
 
 /* The handler could not finish: httpd answers with an error of its own, from these buckets on. */
@@ -123,9 +127,8 @@ apr_status_t capture_filter(ap_filter_t *f, apr_bucket_brigade *bb)
 			return capture_failed(f, bb);
 		if (APR_BUCKET_IS_EOS(b))
 			return capture_finished(f, bb);
-		apr_status_t status = APR_BUCKET_IS_METADATA(b) ? APR_SUCCESS : capture_bucket(handoff, b);
-		if (status != APR_SUCCESS)
-			return status;
+		if (!APR_BUCKET_IS_METADATA(b))
+			capture_bucket(handoff, b);
 		/* A flush of the handler's is dropped as well: there is nothing to send before the handoff. */
 		apr_bucket_delete(b);
 	}

@@ -25,6 +25,13 @@ int client_transferable(const request_rec *r)
 	return client_descriptor(c);
 }
 
+bool client_relayable(const request_rec *r)
+{
+	const conn_rec *c = r->connection;
+
+	return (c->master || ap_ssl_conn_is_ssl(r->connection)) && !r->main && !r->assbackwards;
+}
+
 apr_status_t client_flush(request_rec *r)
 {
 	conn_rec *c = r->connection;

@@ -27,6 +27,8 @@ static const struct {
     [SETTING_ACCEPT_MS] = {1000, 1, 60000}, /* the daemon accepts after its local checks, within milliseconds */
     [SETTING_RETRIES] = {2, 0, 10},         /* after 10, 20, 40... ms: a daemon that is just restarting */
     [SETTING_MAX_DATA] = {32 << 20, 1, 1 << 30},
+    [SETTING_RELAY] = {0, 0, 1},
+    [SETTING_RELAY_MAX] = {64, 1, 100000}, /* each holds a worker */
 };
 
 /* Where the module's directives stand, so that each place can be checked when all is read. */
@@ -114,6 +116,7 @@ void *config_merge_directory(apr_pool_t *pool, void *base_config, void *more_con
 	merged->peers = more->peers ? more->peers : base->peers;
 	merged->labels = more->labels ? more->labels : base->labels;
 	merged->sockets = more->sockets ? more->sockets : base->sockets;
+	merged->status_sockets = more->status_sockets ? more->status_sockets : base->status_sockets;
 	merged->binding_header = more->binding_header ? more->binding_header : base->binding_header;
 	return merged;
 }
@@ -207,18 +210,33 @@ static const char *set_prefix(cmd_parms *cmd, void *config, const char *value)
 	return NULL;
 }
 
-static const char *add_socket(cmd_parms *cmd, void *config, const char *value)
+static const char *add_path(cmd_parms *cmd, apr_array_header_t **paths, const char *value)
 {
-	struct directory_config *directory = place_note(cmd, config);
-
 	if (value[0] != '/')
 		return wrong(cmd, value, "is not an absolute path");
 	if (strlen(value) > SOCKET_PATH_MAX)
 		return wrong(cmd, value, apr_psprintf(cmd->pool, "is longer than %d bytes", SOCKET_PATH_MAX));
-	if (!directory->sockets)
-		directory->sockets = apr_array_make(cmd->pool, 4, sizeof(const char *));
-	APR_ARRAY_PUSH(directory->sockets, const char *) = value;
+	if (!*paths)
+		*paths = apr_array_make(cmd->pool, 4, sizeof(const char *));
+	APR_ARRAY_PUSH(*paths, const char *) = value;
 	return NULL;
+}
+
+static const char *add_socket(cmd_parms *cmd, void *config, const char *value)
+{
+	struct directory_config *directory = place_note(cmd, config);
+
+	if (strcmp(value, SOCKETS_ALL) != 0)
+		return add_path(cmd, &directory->sockets, value);
+	if (!directory->sockets)
+		directory->sockets = apr_array_make(cmd->pool, 1, sizeof(const char *));
+	APR_ARRAY_PUSH(directory->sockets, const char *) = SOCKETS_ALL;
+	return NULL;
+}
+
+static const char *add_status_socket(cmd_parms *cmd, void *config, const char *value)
+{
+	return add_path(cmd, &place_note(cmd, config)->status_sockets, value);
 }
 
 static bool all_digits(const char *text)
@@ -323,9 +341,12 @@ const command_rec config_directives[] = {
     NUMBER("SocketHandoffAcceptTimeoutMs", SETTING_ACCEPT_MS, "milliseconds, 1 to 60000"),
     NUMBER("SocketHandoffMaxRetries", SETTING_RETRIES, "0 to 10"),
     NUMBER("SocketHandoffMaxData", SETTING_MAX_DATA, "bytes, 1 to 1073741824"),
+    FLAG("SocketHandoffRelay", SETTING_RELAY, "On or Off: whether clients of TLS and HTTP/2 are relayed"),
+    NUMBER("SocketHandoffRelayMax", SETTING_RELAY_MAX, "relayed clients in all children together, 1 to 100000"),
     AP_INIT_TAKE1("SocketHandoffProtocol", set_protocol, NULL, ANYWHERE, "handoff or raw"),
     AP_INIT_TAKE1("SocketHandoffAllowedPrefix", set_prefix, NULL, ANYWHERE, "directory that all sockets are in"),
-    AP_INIT_ITERATE("SocketHandoffSocket", add_socket, NULL, ANYWHERE, "sockets that may be named, and no others"),
+    AP_INIT_ITERATE("SocketHandoffSocket", add_socket, NULL, ANYWHERE, "sockets that may be named, or *"),
+    AP_INIT_ITERATE("SocketHandoffStatusSocket", add_status_socket, NULL, ANYWHERE, "sockets asked for the status"),
     AP_INIT_ITERATE("SocketHandoffPeer", add_peer, NULL, ANYWHERE, "who may listen: user, uid, @group or @gid"),
     AP_INIT_ITERATE("SocketHandoffPeerLabel", add_label, NULL, ANYWHERE, "security labels that the listener may have"),
     AP_INIT_TAKE1("SocketHandoffBindingHeader", set_binding_header, NULL, ANYWHERE,
@@ -360,6 +381,8 @@ static const char *place_lacks(const struct server_config *server, const struct 
 	/* What the original module did, and only when it is asked for in both directives. */
 	if (!config->peers && !(raw && !token))
 		return "SocketHandoffPeer is missing: say who may listen on the socket paths";
+	if (!config->sockets && !raw)
+		return "SocketHandoffSocket is missing: name the daemon's sockets, or * for all under the prefix";
 	return NULL;
 }
 

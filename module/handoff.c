@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Handoff: the last content filter. It removes control headers that came late, and carries out the handoff that the
- * capture filter found: verify, finish with the client's request, transfer, let go; or refuse.
+ * capture filter found: verify, finish with the client's request, transfer, let go; or refuse. A relayed client is not
+ * let go of: its answer comes back here.
  */
 #include "module.h"
 
 #define RETRY_AFTER_DEFAULT 1 /* second */
 
-static void handoff_note(request_rec *r, const struct outcome *outcome)
+static void handoff_note(request_rec *r, const struct handoff *handoff, const struct outcome *outcome)
 {
+	const char *accepted = handoff->relay ? "relayed" : "accepted";
 	const char *result = outcome->lost                  ? "lost"
-	                     : outcome->reason == REASON_OK ? "accepted"
+	                     : outcome->reason == REASON_OK ? accepted
 	                                                    : reason_name(outcome->reason);
 
+	counters_outcome(handoff, outcome);
 	apr_table_setn(r->notes, "handoff-result", result);
 	if (outcome->stream_id)
 		apr_table_setn(r->notes, "handoff-id", apr_psprintf(r->pool, "%" APR_UINT64_T_FMT, outcome->stream_id));
@@ -37,7 +40,9 @@ static apr_status_t handoff_refuse(ap_filter_t *f, apr_bucket_brigade *bb, const
 	request_rec *r = f->r;
 	struct handoff *handoff = f->ctx;
 
-	handoff_note(r, outcome);
+	if (handoff->relay)
+		relay_close(handoff->relay);
+	handoff_note(r, handoff, outcome);
 	handoff_log(r, handoff, outcome);
 	apr_table_clear(r->headers_out);
 	/* Script handlers leave all their headers here, and httpd would keep them. What mod_headers set always, it sets
@@ -58,12 +63,21 @@ static apr_status_t handoff_refuse(ap_filter_t *f, apr_bucket_brigade *bb, const
 	return APR_SUCCESS;
 }
 
-/* Make the connection ready to travel: the request is read, what was written before has left. */
-static int client_prepare(request_rec *r, struct outcome *outcome)
+static bool relay_wanted(const request_rec *r, const struct handoff *handoff)
 {
-	outcome->reason = REASON_NOT_TRANSFERABLE;
+	return client_relayable(r) && setting(handoff->config, SETTING_RELAY) &&
+	       setting(handoff->config, SETTING_PROTOCOL) == PROTOCOL_HANDOFF;
+}
+
+/* The descriptor that goes to the daemon, with the request read and what was written before gone; -1 with the reason.
+ */
+static int client_prepare(request_rec *r, struct handoff *handoff, struct outcome *outcome)
+{
+	bool relayed = relay_wanted(r, handoff);
 	int client = client_transferable(r);
-	if (client < 0)
+
+	outcome->reason = REASON_NOT_TRANSFERABLE;
+	if (client < 0 && !relayed)
 		return -1;
 
 	/* Whatever of the body the handler has not read would be the daemon's first input. */
@@ -72,6 +86,10 @@ static int client_prepare(request_rec *r, struct outcome *outcome)
 	if (status != OK) {
 		outcome->status = ap_is_HTTP_ERROR(status) ? status : HTTP_BAD_REQUEST;
 		return -1;
+	}
+	if (relayed) {
+		outcome->reason = relay_open(r, handoff, outcome);
+		return outcome->reason == REASON_OK ? relay_descriptor(handoff->relay) : -1;
 	}
 	outcome->error = client_flush(r);
 	if (outcome->error)
@@ -88,9 +106,38 @@ static void handoff_run(request_rec *r, struct handoff *handoff, struct outcome 
 		outcome->reason = verify_token(r, handoff);
 	if (outcome->reason != REASON_OK)
 		return;
-	int client = client_prepare(r, outcome);
-	if (client >= 0)
-		transfer(r, handoff, client, outcome);
+	int client = client_prepare(r, handoff, outcome);
+	if (client < 0)
+		return;
+	transfer(r, handoff, client, outcome);
+	if (outcome->lost && handoff->relay) { /* nobody but us can write to this client */
+		outcome->lost = false;
+		outcome->reason = REASON_RELAY_BROKEN;
+	}
+}
+
+/* The daemon answers: copy that to the client, as long as it takes. */
+static apr_status_t handoff_relay(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+	request_rec *r = f->r;
+	struct handoff *handoff = f->ctx;
+	struct outcome outcome = {.reason = REASON_RELAY_BROKEN, .status = HTTP_BAD_GATEWAY};
+
+	apr_brigade_cleanup(bb);
+	switch (relay_run(r, handoff->relay, f->next)) {
+	case RELAY_DONE:
+		break;
+	case RELAY_UNANSWERED:
+		return handoff_refuse(f, bb, &outcome);
+	case RELAY_CUT:
+		apr_table_setn(r->notes, "handoff-result", reason_name(REASON_RELAY_BROKEN));
+		ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AHSH0104: relay: the daemon broke off in the middle");
+		break;
+	case RELAY_CLIENT_GONE:
+		ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "AHSH0105: relay: the client has gone");
+		break;
+	}
+	return APR_SUCCESS;
 }
 
 static apr_status_t handoff_decide(ap_filter_t *f, apr_bucket_brigade *bb)
@@ -113,7 +160,9 @@ static apr_status_t handoff_decide(ap_filter_t *f, apr_bucket_brigade *bb)
 		ap_log_rerror(APLOG_MARK, APLOG_ERR, outcome.error, r,
 		              "AHSH0103: the daemon's answer on %s makes no sense: the client is left to it",
 		              handoff->controls.value[CONTROL_SOCKET]);
-	handoff_note(r, &outcome);
+	handoff_note(r, handoff, &outcome);
+	if (handoff->relay)
+		return handoff_relay(f, bb);
 	client_release(r);
 	r->eos_sent = 1;
 	apr_brigade_cleanup(bb);

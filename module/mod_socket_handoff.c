@@ -45,8 +45,13 @@ static void register_hooks(apr_pool_t *pool)
 	(void)pool;
 	ap_hook_pre_config(config_pre, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_check_config(config_check, NULL, NULL, APR_HOOK_MIDDLE);
+	ap_hook_post_config(relay_init, NULL, NULL, APR_HOOK_MIDDLE);
+	ap_hook_post_config(counters_init, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_child_init(connection_init, NULL, NULL, APR_HOOK_MIDDLE);
+	ap_hook_child_init(relay_init_child, NULL, NULL, APR_HOOK_MIDDLE);
+	ap_hook_child_status(relay_child_status, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_post_read_request(inbound_strip, NULL, NULL, APR_HOOK_REALLY_FIRST);
+	ap_hook_handler(status_handler, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_insert_filter(insert_filters, NULL, NULL, APR_HOOK_REALLY_LAST);
 	ap_hook_insert_error_filter(insert_error_filters, NULL, NULL, APR_HOOK_REALLY_LAST);
 

@@ -11,6 +11,9 @@
  *     connection.c  a connection to the daemon, cached or new, with its peer checked (label.c: its security label)
  *     transfer.c    one message with the client's socket, and the wait for the answer
  *     client.c      the client's socket: whether it can travel, and taking it away from httpd
+ *     relay.c       for a client whose socket cannot: its answer comes back and passes through httpd
+ *
+ * What became of it is counted in counters.c, and shown by status.c (status.h).
  *
  * control.c knows the names of the control headers; config.c the directives.
  */
@@ -18,10 +21,12 @@
 #define MOD_SOCKET_HANDOFF_MODULE_H
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "httpd.h"
 
+#include "ap_mpm.h"
 #include "apr_strings.h"
 #include "apr_tables.h"
 #include "http_config.h"
@@ -56,6 +61,8 @@ enum setting {
 	SETTING_ACCEPT_MS,
 	SETTING_RETRIES,
 	SETTING_MAX_DATA, /* bytes */
+	SETTING_RELAY,
+	SETTING_RELAY_MAX,
 	SETTING_COUNT
 };
 
@@ -69,16 +76,20 @@ struct peer_rule {
 	id_t id;
 };
 
+/* In SocketHandoffSocket: every socket under the prefix. */
+#define SOCKETS_ALL "*"
+
 /* Longest socket path: sun_path with its NUL. */
 #define SOCKET_PATH_MAX 107
 
 struct directory_config {
-	int setting[SETTING_COUNT];  /* SETTING_UNSET or the value; read with setting() */
-	const char *prefix;          /* resolved, without a slash at its end; NULL: unset */
-	apr_array_header_t *peers;   /* of struct peer_rule; NULL: unset */
-	apr_array_header_t *labels;  /* of const char *, security labels of the peer; NULL: unset */
-	apr_array_header_t *sockets; /* of const char *; NULL: unset */
-	const char *binding_header;  /* "": none; NULL: unset */
+	int setting[SETTING_COUNT];         /* SETTING_UNSET or the value; read with setting() */
+	const char *prefix;                 /* resolved, without a slash at its end; NULL: unset */
+	apr_array_header_t *peers;          /* of struct peer_rule; NULL: unset */
+	apr_array_header_t *labels;         /* of const char *, security labels of the peer; NULL: unset */
+	apr_array_header_t *sockets;        /* of const char *; NULL: unset */
+	const char *binding_header;         /* "": none; NULL: unset */
+	apr_array_header_t *status_sockets; /* of const char *, listeners to ask for the status; NULL: unset */
 };
 
 struct server_config {
@@ -155,6 +166,8 @@ enum handoff_state {
 	HANDOFF_DECIDED, /* handed off or refused; nothing more of the response goes anywhere */
 };
 
+struct relay;
+
 struct handoff {
 	const struct directory_config *config;
 	enum handoff_state state;
@@ -168,6 +181,7 @@ struct handoff {
 	struct span data; /* header or body, from verify on */
 	uint8_t data_digest[64];
 	char kid[KEYRING_KID_MAX + 1];
+	struct relay *relay; /* NULL: the client's own socket travels */
 };
 
 /* How a handoff ended. */
@@ -257,6 +271,8 @@ extern ap_filter_rec_t *client_output_filter_handle, *client_input_filter_handle
 int client_descriptor(conn_rec *c);
 /* The same when this socket is all there is between us and the client: no TLS, not one of many HTTP/2 streams. */
 int client_transferable(const request_rec *r);
+/* Whether its answer can come through httpd instead. */
+bool client_relayable(const request_rec *r);
 /* Write out what httpd still holds for this client. 0 or an APR status. */
 apr_status_t client_flush(request_rec *r);
 /* The client is not ours any more: httpd reads nothing from its socket, writes nothing to it and does not shut it down;
@@ -265,5 +281,58 @@ void client_release(request_rec *r);
 apr_status_t client_output_filter(ap_filter_t *f, apr_bucket_brigade *bb);
 apr_status_t client_input_filter(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode, apr_read_type_e block,
                                  apr_off_t readbytes);
+
+/* ---------------------------------------------------------------- relay.c */
+
+/* post_config, child_init, child_status: the count of relays that all children share. */
+int relay_init(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
+void relay_init_child(apr_pool_t *pchild, server_rec *s);
+void relay_child_status(server_rec *s, pid_t pid, ap_generation_t generation, int slot, mpm_child_status status);
+/* How many there are now, in this generation of children. */
+unsigned relay_count(void);
+
+/* Make the relay of this request; it ends with the request. */
+enum reason relay_open(request_rec *r, struct handoff *handoff, struct outcome *outcome);
+/* The end that goes to the daemon. */
+int relay_descriptor(const struct relay *relay);
+/* End it, at whatever point it is. */
+void relay_close(struct relay *relay);
+
+/* How a relay went. */
+enum relay_end {
+	RELAY_DONE,
+	RELAY_UNANSWERED,  /* the daemon let go before the head: the client can be told */
+	RELAY_CUT,         /* and after it */
+	RELAY_CLIENT_GONE, /* in the middle */
+};
+/* With the daemon's end gone to it: copy the answer to the filters, from next on, until it or the client ends. */
+enum relay_end relay_run(request_rec *r, struct relay *relay, ap_filter_t *next);
+
+/* ---------------------------------------------------------------- counters.c */
+
+/* How a client left Apache. */
+enum result {
+	RESULT_ACCEPTED,
+	RESULT_RELAYED, /* accepted, and its answer comes back through Apache */
+	RESULT_SENT,    /* raw mode: nobody says whether it arrived */
+	RESULT_LOST,
+	RESULT_COUNT
+};
+
+struct counters {
+	_Atomic uint64_t result[RESULT_COUNT];
+	_Atomic uint64_t refused[2][REASON_COUNT]; /* by the module, by the daemon */
+};
+
+/* post_config. */
+int counters_init(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
+void counters_outcome(const struct handoff *handoff, const struct outcome *outcome);
+uint64_t counters_result(enum result result);
+uint64_t counters_refused(bool by_daemon, enum reason reason);
+
+/* ---------------------------------------------------------------- status.c */
+
+/* The handler socket-handoff-status. */
+int status_handler(request_rec *r);
 
 #endif

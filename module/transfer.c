@@ -110,7 +110,7 @@ static enum reason message_build(request_rec *r, struct job *job)
 	const struct handoff *handoff = job->handoff;
 	const char *method = r->header_only ? "HEAD" : r->method;
 	uint8_t *status = apr_palloc(r->pool, 2);
-	struct wire_request request = {.flags = 0};
+	struct wire_request request = {.flags = handoff->relay ? WIRE_FLAG_RELAY : 0};
 
 	put_le16(status, (uint16_t)r->status);
 	request.field[WIRE_TOKEN] = text_field(handoff->controls.value[CONTROL_TOKEN], 128);

@@ -50,6 +50,8 @@ const char *message_name(enum message_type type)
 	    [MESSAGE_STREAMER_CHANNEL] = "streamer-channel",
 	    [MESSAGE_DIAL] = "dial",
 	    [MESSAGE_DIALED] = "dialed",
+	    [MESSAGE_STREAMER_METRICS] = "streamer-metrics",
+	    [MESSAGE_DIALER_METRICS] = "dialer-metrics",
 	};
 
 	return (unsigned)type < MESSAGE_COUNT ? names[type] : "unknown";

@@ -22,9 +22,13 @@ static_assert(CONFIG_PATH_MAX == sizeof(((struct sockaddr_un *)0)->sun_path), "p
 /* The options. Numbers have their default here and their range where they are taken. */
 
 static cfg_opt_t listen_options[] = {
-    CFG_STR("backend", NULL, CFGF_NODEFAULT),    CFG_STR_LIST("allow-peer", NULL, CFGF_NODEFAULT),
-    CFG_STR("mode", "0660", CFGF_NONE),          CFG_STR("group", NULL, CFGF_NODEFAULT),
-    CFG_INT("max-connections", 4096, CFGF_NONE), CFG_END(),
+    CFG_STR("backend", NULL, CFGF_NODEFAULT),
+    CFG_STR_LIST("allow-peer", NULL, CFGF_NODEFAULT),
+    CFG_STR("mode", "0660", CFGF_NONE),
+    CFG_STR("group", NULL, CFGF_NODEFAULT),
+    CFG_INT("max-connections", 4096, CFGF_NONE),
+    CFG_BOOL("relay", cfg_false, CFGF_NONE),
+    CFG_END(),
 };
 
 static cfg_opt_t backend_options[] = {
@@ -292,6 +296,7 @@ static void take_listen(struct loader *loader, cfg_t *section, struct config_lis
 	if (is_set(section, "group"))
 		judge(loader, section, "group", value_group(string(section, "group"), &listen->group));
 	listen->max_connections = number(loader, section, "max-connections", 1, 65536);
+	listen->relay = cfg_getbool(section, "relay") == cfg_true;
 }
 
 static void take_backend_type(struct loader *loader, cfg_t *section, struct config_backend *backend)

@@ -33,6 +33,7 @@ struct config_listen {
 	mode_t mode;            /* of the socket file, when the supervisor makes it; default 0660 */
 	gid_t group;            /* of the socket file */
 	size_t max_connections; /* default 4096 */
+	bool relay;             /* takes relayed clients; default no */
 };
 
 struct config_backend {

@@ -27,8 +27,9 @@ struct message_header {
  * (WIRE_TOKEN and WIRE_BINDING are absent). Descriptors: client socket, reply socket, and the data's memfd with
  * WIRE_FLAG_MEMFD. Whoever receives it answers on the reply socket. */
 struct message_handoff {
-	uint64_t stream_id; /* unique for one run of the gate; in the log lines of every role */
-	uint32_t listener;  /* number of the listen section, from 0 */
+	uint64_t stream_id;  /* unique for one run of the gate; in the log lines of every role */
+	uint64_t arrived_us; /* at the gate, CLOCK_MONOTONIC */
+	uint32_t listener;   /* number of the listen section, from 0 */
 	uint32_t zero;
 };
 
@@ -57,6 +58,12 @@ struct message_dialed {
 	int32_t error; /* 0, or -errno */
 };
 
+/* streamer, dialer -> gate. The first message on the connection, and the only one that way. Descriptor: the memfd that
+ * the sender counts in, see metrics.h. */
+struct message_metrics {
+	uint64_t layout; /* metrics_layout() of the sender */
+};
+
 /*      symbol                    from           to             body                               more bytes fds min
  * max */
 #define MESSAGES(X)                                                                                                    \
@@ -64,7 +71,9 @@ struct message_dialed {
 	X(MESSAGE_DIALER_CHANNEL, ROLE_GATE, ROLE_STREAMER, struct message_dialer_channel, 0, 1, 1)                    \
 	X(MESSAGE_STREAMER_CHANNEL, ROLE_GATE, ROLE_DIALER, struct message_streamer_channel, 0, 1, 1)                  \
 	X(MESSAGE_DIAL, ROLE_STREAMER, ROLE_DIALER, struct message_dial, 0, 0, 0)                                      \
-	X(MESSAGE_DIALED, ROLE_DIALER, ROLE_STREAMER, struct message_dialed, 0, 0, 1)
+	X(MESSAGE_DIALED, ROLE_DIALER, ROLE_STREAMER, struct message_dialed, 0, 0, 1)                                  \
+	X(MESSAGE_STREAMER_METRICS, ROLE_STREAMER, ROLE_GATE, struct message_metrics, 0, 1, 1)                         \
+	X(MESSAGE_DIALER_METRICS, ROLE_DIALER, ROLE_GATE, struct message_metrics, 0, 1, 1)
 
 enum message_type {
 #define MESSAGE_ENUM(symbol, from, to, body, more, fds_min, fds_max) symbol,
@@ -74,9 +83,10 @@ enum message_type {
 };
 
 static_assert(sizeof(struct message_header) == 8, "no padding");
-static_assert(sizeof(struct message_handoff) == 16, "no padding");
+static_assert(sizeof(struct message_handoff) == 24, "no padding");
 static_assert(sizeof(struct message_streamer_channel) == 8, "no padding");
 static_assert(sizeof(struct message_dial) == 8, "no padding");
 static_assert(sizeof(struct message_dialed) == 8, "no padding");
+static_assert(sizeof(struct message_metrics) == 8, "no padding");
 
 #endif

@@ -189,9 +189,9 @@ static void listen_fds_check(struct role_context *context, size_t n)
 		int fd = LISTEN_FDS_START + (int)i;
 		int flags = fcntl(fd, F_GETFL);
 
-		if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_SEQPACKET ||
-		    socket_option(fd, SO_ACCEPTCONN) != 1)
-			fatal("inherited descriptor %d is not a listening AF_UNIX SOCK_SEQPACKET socket", fd);
+		/* Whether it can listen, role_listen() will see. */
+		if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_SEQPACKET)
+			fatal("inherited descriptor %d is not an AF_UNIX SOCK_SEQPACKET socket", fd);
 		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 			fatal("inherited descriptor %d: %m", fd);
 		context->listen_fds[i] = fd;

@@ -11,6 +11,7 @@
 
 #include "daemon/common/channel.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 #include "daemon/common/role.h"
 #include "streamer.h"
 
@@ -49,6 +50,7 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 	if (result == -EAGAIN)
 		return;
 	if (result <= 0) {
+		metrics_add(METRIC_MESSAGE_MALFORMED, result == 0 ? 0 : 1);
 		log_event(result == 0 ? LOG_INFO : LOG_ERR, "gate-gone",
 		          LOG_STR("detail", result == 0 ? "closed" : strerror(-result)));
 		connection_close(loop, connection);
@@ -69,6 +71,7 @@ static bool check_peer(int fd)
 
 	if (peer_credentials(fd, &credentials) == 0 && credentials.uid == role_expected_uid(&config->user[ROLE_GATE]))
 		return true;
+	metrics_add(METRIC_PEER_FORBIDDEN, 1);
 	log_event(LOG_WARNING, "refused", LOG_STR("reason", reason_name(REASON_PEER_FORBIDDEN)),
 	          LOG_INT("uid", credentials.uid));
 	return false;
@@ -97,6 +100,10 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 	connection->channel = (struct channel){.fd = fd, .self = ROLE_DIALER, .peer = ROLE_GATE};
 	fd = -1;
 	n_connections++;
+	metrics_add(METRIC_GATE_CONNECTIONS, 1);
+	int announced = metrics_announce(&connection->channel);
+	if (announced != 0)
+		log_event(LOG_WARNING, "metrics-not-shared", LOG_STR("error", strerror(-announced)));
 	ev_io_init(&connection->readable, on_readable, connection->channel.fd, EV_READ);
 	connection->readable.data = connection;
 	ev_io_start(loop, &connection->readable);

@@ -9,13 +9,23 @@
  *     resolver.c   c-ares on the event loop
  */
 #include <signal.h>
+#include <string.h>
 
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 #include "daemon/common/role.h"
 #include "gate.h"
 #include "resolver.h"
 
 #define BACKLOG 16
+
+static void on_report(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+	(void)loop;
+	(void)watcher;
+	(void)events;
+	metrics_log(ROLE_DIALER);
+}
 
 static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
 {
@@ -26,7 +36,7 @@ static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
 
 int main(int argc, char **argv)
 {
-	static ev_signal terminate, interrupt;
+	static ev_signal terminate, interrupt, report;
 	struct role_context context;
 	char path[CONFIG_PATH_MAX];
 	struct ev_loop *loop;
@@ -42,13 +52,17 @@ int main(int argc, char **argv)
 	status = resolver_init(loop);
 	if (status != ARES_SUCCESS)
 		fatal("c-ares cannot be initialised: %s", ares_strerror(status));
-	/* Nothing to read again and nothing to report. */
+	/* Nothing to read again. */
 	signal(SIGHUP, SIG_IGN);
-	signal(SIGUSR1, SIG_IGN);
 	ev_signal_init(&terminate, on_terminate, SIGTERM);
 	ev_signal_init(&interrupt, on_terminate, SIGINT);
 	ev_signal_start(loop, &terminate);
 	ev_signal_start(loop, &interrupt);
+	ev_signal_init(&report, on_report, SIGUSR1);
+	ev_signal_start(loop, &report);
+	int shared = metrics_share();
+	if (shared != 0)
+		fatal("cannot share the metrics: %s", strerror(-shared));
 
 	role_confine(&context, &context.config->user[ROLE_DIALER]);
 	role_listen(&context, BACKLOG);
@@ -56,5 +70,6 @@ int main(int argc, char **argv)
 	role_ready(&context);
 	ev_run(loop, 0);
 	role_stopping(&context);
+	metrics_log(ROLE_DIALER);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "daemon/common/channel.h"
 #include "daemon/common/list.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 
 /* Connections on their way for one channel. */
 #define DIALS_MAX    1024
@@ -97,6 +98,7 @@ static void on_dialed(void *data, int fd, int error)
 {
 	struct wish *wish = data;
 
+	metrics_add(fd >= 0 ? METRIC_DIALER_CONNECTED : METRIC_DIALER_FAILED, 1);
 	wish->connector = NULL;
 	wish->fd = fd;
 	wish->error = error;
@@ -173,6 +175,7 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 	/* The table in messages.h lets nothing else come in here. */
 	memcpy(&dial, message.body, sizeof(dial));
 	result = add_wish(streamer, &dial);
+	metrics_add(METRIC_DIALER_REFUSED, result == 0 ? 0 : 1);
 	/* A streamer that asks faster than it reads refusals has no claim to each of them. */
 	if (result < 0 && send_answer(streamer, dial.id, result, -1) < 0)
 		streamer_close(streamer, "refusals are not read");

@@ -8,12 +8,14 @@
 #include <string.h>
 #include <time.h>
 
-#include "counters.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 #include "lib/fdpass.h"
+#include "lib/wire_status.h"
 #include "listener.h"
 #include "pool.h"
 #include "request.h"
+#include "status.h"
 
 /* Messages of one connection taken at a time. */
 #define RECEIVE_BATCH 4
@@ -31,7 +33,7 @@ static void log_refused(const struct connection *connection, const struct reques
 	char peer[REQUEST_PEER_MAX];
 
 	request_peer(request, peer);
-	counters_add(reason);
+	metrics_count(METRIC_HANDOFF_ERRORS, reason);
 	log_event(LOG_WARNING, "refused", LOG_STR("reason", reason_name(reason)),
 	          LOG_STR("listener", connection->listener->config->path), LOG_STR("peer", peer),
 	          LOG_STR("kid", request->kid), LOG_SPAN("request", request->wire.field[WIRE_REQUEST_ID]));
@@ -48,6 +50,16 @@ static void refuse(const struct connection *connection, const struct request *re
 	request_refuse(request, reason, reason_status(reason) == 503 ? RETRY_AFTER_S : 0);
 }
 
+/* A question instead of a handoff. Returns whether the connection may stay. */
+static bool take_status(const struct connection *connection, struct request *request)
+{
+	enum reason reason = status_take(connection->listener->gate, request);
+
+	if (reason != REASON_OK)
+		log_refused(connection, request, reason);
+	return reason == REASON_OK;
+}
+
 /* Judge a request and pass it on. Returns whether the connection may stay. Descriptors are the caller's to close. */
 static bool take(struct connection *connection, struct request *request)
 {
@@ -56,9 +68,14 @@ static bool take(struct connection *connection, struct request *request)
 	    .keys = listener->gate->keys,
 	    .path = listener->config->path,
 	    .netns_cookie = listener->netns_cookie,
+	    .relay = listener->config->relay,
+	    .connection = connection->fd,
 	    .now = time(NULL),
 	};
 	uint64_t stream_id = 0;
+
+	if (wire_status_meant(request->message))
+		return take_status(connection, request);
 	enum reason reason = request_check_form(request, &rules);
 
 	if (is_violation(reason)) {
@@ -73,7 +90,7 @@ static bool take(struct connection *connection, struct request *request)
 		refuse(connection, request, reason);
 		return true;
 	}
-	counters_add(REASON_OK);
+	metrics_add(METRIC_FORWARDED, 1);
 	log_event(LOG_DEBUG, "forwarded", LOG_INT("stream", stream_id), LOG_STR("listener", listener->config->path),
 	          LOG_STR("kid", request->kid), LOG_SPAN("request", request->wire.field[WIRE_REQUEST_ID]));
 	return true;
@@ -137,6 +154,9 @@ int connection_open(struct listener *listener, int fd)
 	list_init(&connection->pool_node);
 	list_append(&listener->connections, &connection->node);
 	listener->n_connections++;
+	listener->gate->n_connections++;
+	metrics_add(METRIC_CONNECTIONS, 1);
+	metrics_set(METRIC_ACTIVE_CONNECTIONS, listener->gate->n_connections);
 	ev_io_init(&connection->readable, on_readable, fd, EV_READ);
 	connection->readable.data = connection;
 	ev_io_start(listener->gate->loop, &connection->readable);
@@ -151,6 +171,8 @@ void connection_close(struct connection *connection)
 	list_remove(&connection->node);
 	list_remove(&connection->pool_node);
 	listener->n_connections--;
+	listener->gate->n_connections--;
+	metrics_set(METRIC_ACTIVE_CONNECTIONS, listener->gate->n_connections);
 	fd_close(&connection->fd);
 	free(connection);
 }

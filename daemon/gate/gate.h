@@ -7,6 +7,9 @@
  *     request.c     one message and what is checked about it
  *     pool.c        the streamers of one backend: whose turn it is, and what waits when all are busy
  *     peer.c        a connection to another role, made again when it breaks
+ *     source.c      the counters of a peer, also after its end
+ *     status.c      a request for the status, and its answer
+ *     report.c      the text of that answer
  *     introduce.c   which peers there are, and who of them gets a channel to whom
  */
 #ifndef GATE_GATE_H
@@ -29,6 +32,9 @@ struct gate {
 	struct listener *listeners; /* one for each listen section */
 	struct pool *pools;         /* one for each backend section */
 	struct peer *dialer;
+	size_t n_connections; /* of modules, on all listeners */
+	uint64_t instance;    /* random: tells one run of one gate from all others */
+	time_t started;
 	void (*settled)(struct gate *gate); /* introduce.c; NULL once it was called */
 	ev_timer settling;
 };

@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "counters.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 #include "lib/fdpass.h"
 #include "lib/wire.h"
 
@@ -31,6 +31,12 @@ static bool peer_allowed(const struct config_listen *config, uid_t uid)
 	return false;
 }
 
+static void count_rejected(enum reason reason)
+{
+	metrics_add(METRIC_CONNECTIONS_REJECTED, 1);
+	metrics_count(METRIC_HANDOFF_ERRORS, reason);
+}
+
 /* Whether the peer may hand off clients here; if not, the refusal is counted and logged. */
 static bool check_peer(const struct listener *listener, int fd)
 {
@@ -39,7 +45,7 @@ static bool check_peer(const struct listener *listener, int fd)
 
 	if (result == 0 && peer_allowed(listener->config, credentials.uid))
 		return true;
-	counters_add(REASON_PEER_FORBIDDEN);
+	count_rejected(REASON_PEER_FORBIDDEN);
 	log_event(LOG_WARNING, "refused", LOG_STR("reason", reason_name(REASON_PEER_FORBIDDEN)),
 	          LOG_STR("listener", listener->config->path), LOG_INT("uid", credentials.uid));
 	return false;
@@ -54,7 +60,7 @@ static bool make_slot(struct listener *listener)
 		return true;
 	silent = LIST_ENTRY(listener->connections.next, struct connection, node);
 	if (ev_now(listener->gate->loop) - silent->used < SILENT_ENOUGH) {
-		counters_add(REASON_RATE_LIMITED);
+		count_rejected(REASON_RATE_LIMITED);
 		log_event(LOG_WARNING, "refused", LOG_STR("reason", reason_name(REASON_RATE_LIMITED)),
 		          LOG_STR("listener", listener->config->path), LOG_INT("connections", listener->n_connections));
 		return false;
@@ -114,7 +120,8 @@ static size_t count_slots(const struct gate *gate, size_t wanted)
 	size_t reserved = DESCRIPTORS_RESERVED;
 
 	for (size_t i = 0; i < gate->config->n_backends; i++)
-		reserved += gate->config->backends[i].workers + WIRE_FDS_MAX;
+		/* A connection and a page of counters for each. */
+		reserved += 2 * gate->config->backends[i].workers + WIRE_FDS_MAX;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY)
 		return wanted;
 

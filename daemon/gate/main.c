@@ -9,12 +9,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "counters.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 #include "daemon/common/role.h"
 #include "gate.h"
 #include "introduce.h"
 #include "listener.h"
+#include "status.h"
 
 #define BACKLOG 4096
 
@@ -62,7 +63,7 @@ static void on_report(struct ev_loop *loop, ev_signal *watcher, int events)
 	(void)loop;
 	(void)watcher;
 	(void)events;
-	counters_report();
+	metrics_log(ROLE_GATE);
 }
 
 static void watch_signals(struct gate *gate)
@@ -92,7 +93,8 @@ static void stop(struct gate *gate)
 	for (size_t i = 0; i < gate->config->n_listens; i++)
 		listener_stop(&gate->listeners[i]);
 	introduce_stop(gate);
-	counters_report();
+	status_stop(gate);
+	metrics_log(ROLE_GATE);
 	keyring_free(gate->keys);
 }
 
@@ -105,7 +107,9 @@ int main(int argc, char **argv)
 	gate.config = context.config;
 	/* So that logs of several runs can be told apart. */
 	gate.next_stream_id = (uint64_t)time(NULL) << 20;
+	gate.started = time(NULL);
 	load_keys(&gate);
+	randombytes_buf(&gate.instance, sizeof(gate.instance));
 	gate.loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
 	if (gate.loop == NULL)
 		fatal("no event loop");

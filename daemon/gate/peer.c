@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 
 /* Seconds. A role that was just lost is often back at once; one that is not costs little to ask for. */
 #define PAUSE_FIRST 0.002
@@ -95,6 +96,7 @@ static void try_connect(struct peer *peer)
 		return;
 	}
 	peer->channel.fd = fd;
+	peer->announced = false;
 	peer->connected_at = ev_now(peer->gate->loop);
 	peer->complained = false;
 	ev_io_set(&peer->readable, fd, EV_READ);
@@ -111,7 +113,28 @@ static void on_retry(struct ev_loop *loop, ev_timer *watcher, int events)
 	try_connect(watcher->data);
 }
 
-/* Nobody has anything to say to the gate, so this is the end of file or a peer that breaks the rules. */
+/* A page of counters is all that a peer has to say, once. Returns whether it was that. */
+static bool take_page(struct peer *peer, struct message *message)
+{
+	struct message_metrics body;
+	int result = -EPROTO;
+
+	if (peer->announced)
+		return false;
+	peer->announced = true;
+	/* The table in messages.h lets nothing else come in here. */
+	memcpy(&body, message->body, sizeof(body));
+	if (body.layout == metrics_layout()) {
+		result = account_take(&peer->account, message->fds[0]);
+		message->fds[0] = -1;
+	}
+	/* Clients can be served without. */
+	if (result < 0)
+		log_peer(peer, LOG_WARNING, "metrics-refused", strerror(-result));
+	return true;
+}
+
+/* Else nobody has anything to say to the gate: this is the end of file or a peer that breaks the rules. */
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	static _Alignas(8) uint8_t buffer[MESSAGE_MAX];
@@ -123,8 +146,12 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 	(void)events;
 	if (result == -EAGAIN)
 		return;
+	bool was_page = result > 0 && take_page(peer, &message);
 	if (result > 0)
 		message_close_fds(&message);
+	if (was_page)
+		return;
+	metrics_add(METRIC_MESSAGE_MALFORMED, result == 0 ? 0 : 1);
 	lose(peer, result == 0 ? "closed" : strerror(result < 0 ? -result : EBADMSG));
 	peer->on_lost(peer);
 }
@@ -148,6 +175,7 @@ void peer_init(struct peer *peer, struct gate *gate, enum role role, uid_t uid)
 	    .channel = {.fd = -1, .self = ROLE_GATE, .peer = role},
 	    .pause = PAUSE_FIRST,
 	};
+	account_init(&peer->account);
 	ev_init(&peer->readable, on_readable);
 	ev_init(&peer->writable, on_writable);
 	ev_init(&peer->retry, on_retry);

@@ -6,6 +6,7 @@
 #ifndef GATE_PEER_H
 #define GATE_PEER_H
 
+#include "account.h"
 #include "daemon/common/channel.h"
 #include "gate.h"
 
@@ -17,6 +18,8 @@ struct peer {
 	char path[CONFIG_PATH_MAX];
 	uid_t uid;              /* that it must have */
 	struct channel channel; /* fd is -1 while there is none */
+	struct account account; /* what it has counted */
+	bool announced;         /* its page came on this connection */
 	bool busy;              /* its socket's buffer is full; on_writable tells when no longer */
 	bool complained;        /* that it cannot be reached was logged */
 	ev_tstamp pause;        /* before the next attempt */

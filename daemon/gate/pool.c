@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "counters.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 
 /* Seconds a handoff waits for room. The module behind it waits too, with a deadline of its own. */
 #define PATIENCE      1.0
@@ -38,7 +38,7 @@ static void log_refused(const struct pool *pool, const struct request *request, 
 	char peer[REQUEST_PEER_MAX];
 
 	request_peer(request, peer);
-	counters_add(REASON_NO_STREAMER);
+	metrics_count(METRIC_HANDOFF_ERRORS, REASON_NO_STREAMER);
 	log_event(LOG_WARNING, "refused", LOG_STR("reason", reason_name(REASON_NO_STREAMER)),
 	          LOG_STR("backend", pool->gate->config->backends[pool->backend].name), LOG_STR("peer", peer),
 	          LOG_INT("stream", stream_id));
@@ -107,6 +107,7 @@ enum reason pool_forward(struct pool *pool, struct request *request, size_t list
 {
 	struct message_handoff body = {
 	    .stream_id = pool->gate->next_stream_id++,
+	    .arrived_us = metrics_clock_us(),
 	    .listener = (uint32_t)listener,
 	};
 	uint8_t header[WIRE_HEADER_LEN];
@@ -159,7 +160,7 @@ void pool_stop(struct pool *pool)
 {
 	if (pool->held.bytes == NULL)
 		return;
-	counters_add(REASON_STOPPING);
+	metrics_count(METRIC_HANDOFF_ERRORS, REASON_STOPPING);
 	request_refuse(&pool->held.request, REASON_STOPPING, RETRY_AFTER_S);
 	drop_held(pool);
 }

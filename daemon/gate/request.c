@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/un.h>
 
 #include "lib/binding.h"
 #include "lib/fdpass.h"
@@ -37,7 +38,7 @@ static int socket_option(int fd, int option)
 	return value;
 }
 
-static bool is_reply_socket(int fd)
+bool request_is_reply_socket(int fd)
 {
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);
@@ -65,6 +66,24 @@ static enum reason check_client(int fd, uint64_t netns_cookie, struct sockaddr_s
 	return REASON_OK;
 }
 
+/* A relayed client is one end of a socketpair that the sender itself made. */
+static enum reason check_relay(int fd, int connection)
+{
+	struct sockaddr_un peer;
+	socklen_t len = sizeof(peer);
+	struct ucred maker, sender;
+
+	if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+	    socket_option(fd, SO_ACCEPTCONN) != 0)
+		return REASON_CLIENT_SOCKET;
+	/* Longer with a name: the socket of some listener. */
+	if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 || len != sizeof(peer.sun_family))
+		return REASON_CLIENT_SOCKET;
+	if (peer_credentials(fd, &maker) < 0 || peer_credentials(connection, &sender) < 0 || maker.uid != sender.uid)
+		return REASON_PEER_FORBIDDEN;
+	return REASON_OK;
+}
+
 enum reason request_check_form(struct request *request, const struct request_rules *rules)
 {
 	size_t size;
@@ -74,13 +93,13 @@ enum reason request_check_form(struct request *request, const struct request_rul
 
 	bool in_memfd = (request->wire.flags & WIRE_FLAG_MEMFD) != 0;
 	if (request->n_fds != (in_memfd ? WIRE_FD_DATA + 1 : WIRE_FD_REPLY + 1) ||
-	    !is_reply_socket(request->fds[WIRE_FD_REPLY]))
+	    !request_is_reply_socket(request->fds[WIRE_FD_REPLY]))
 		return REASON_DESCRIPTORS;
 	if (in_memfd && (memfd_check_sealed(request->fds[WIRE_FD_DATA], &size) < 0 || size == 0))
 		return REASON_MEMFD;
-	/* No listener can be told to take relayed clients. */
 	if ((request->wire.flags & WIRE_FLAG_RELAY) != 0)
-		return REASON_RELAY_FORBIDDEN;
+		return rules->relay ? check_relay(request->fds[WIRE_FD_CLIENT], rules->connection)
+		                    : REASON_RELAY_FORBIDDEN;
 	return check_client(request->fds[WIRE_FD_CLIENT], rules->netns_cookie, &request->client);
 }
 
@@ -104,11 +123,13 @@ enum reason request_check_token(struct request *request, const struct request_ru
 	if (!span_equal_string(claims.socket_path, rules->path))
 		return REASON_LISTENER_MISMATCH;
 
+	/* Where the peer is not to be seen, the binding is what the module and the signer make of it. */
+	bool relayed = (request->wire.flags & WIRE_FLAG_RELAY) != 0;
 	switch (binding_check_peer(claims.binding, (const struct sockaddr *)&request->client)) {
 	case 0:
 		return REASON_OK;
 	case -EACCES:
-		return REASON_BINDING_PEER;
+		return relayed ? REASON_OK : REASON_BINDING_PEER;
 	default:
 		return REASON_BINDING_MALFORMED;
 	}

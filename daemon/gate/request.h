@@ -19,9 +19,9 @@ struct request {
 	struct wire_request wire;
 	int fds[WIRE_FDS_MAX];
 	size_t n_fds;
-	struct sockaddr_storage
-	    client;                    /* getpeername(); ss_family is AF_UNSPEC until request_check_form() got so far */
-	char kid[KEYRING_KID_MAX + 1]; /* "" until the token's form was found right */
+	struct sockaddr_storage client; /* getpeername(); ss_family is AF_UNSPEC until request_check_form() got so far,
+	                                   and for a relayed client */
+	char kid[KEYRING_KID_MAX + 1];  /* "" until the token's form was found right */
 };
 
 /* What the gate knows when it judges. */
@@ -29,6 +29,8 @@ struct request_rules {
 	const struct keyring *keys;
 	const char *path;      /* of the listener it came in by */
 	uint64_t netns_cookie; /* of the listening socket */
+	bool relay;            /* the listener takes relayed clients */
+	int connection;        /* it came in by this one */
 	time_t now;
 };
 
@@ -39,6 +41,9 @@ int request_receive(int sock, uint8_t *buffer, struct request *request);
 /* Whether format and descriptors are what they must be: REASON_OK, or the reason why the connection must be closed.
  * REASON_CLIENT_GONE and REASON_RELAY_FORBIDDEN are refusals, not violations. */
 enum reason request_check_form(struct request *request, const struct request_rules *rules);
+
+/* Whether this is a connected socket that an answer can go to. */
+bool request_is_reply_socket(int fd);
 
 /* Whether the token allows it, once the form is right: REASON_OK or the reason of the refusal. */
 enum reason request_check_token(struct request *request, const struct request_rules *rules);

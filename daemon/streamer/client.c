@@ -13,10 +13,13 @@
 #include <sys/uio.h>
 
 #include "clock.h"
+#include "daemon/common/metrics.h"
 #include "lib/fdpass.h"
+#include "lib/wire.h"
 
 #define KEEPALIVE_IDLE_S 60
-#define SEND_PIECES_MAX  5 /* held output, chunk size, piece, end of chunk, last chunk */
+#define SEND_PIECES_MAX  4 /* held output, start of a frame, piece, end of the frame and of the body */
+#define FRAME_START_MAX  24
 
 static void watch(struct client *client, int events)
 {
@@ -30,6 +33,7 @@ static void watch(struct client *client, int events)
 static void took(struct client *client, size_t len)
 {
 	client->sent += len;
+	metrics_add(METRIC_BYTES_SENT, len);
 	client->progress_ms = clock_ms();
 }
 
@@ -142,21 +146,48 @@ static struct iovec piece_of(const void *data, size_t len)
 	return (struct iovec){.iov_base = pointer.out, .iov_len = len};
 }
 
+/* What goes in front of a piece of this length. */
+static size_t frame_start(enum client_framing framing, char out[FRAME_START_MAX], size_t len)
+{
+	switch (framing) {
+	case FRAMING_CHUNKED:
+		return (size_t)snprintf(out, FRAME_START_MAX, "%zx\r\n", len);
+	case FRAMING_RELAY:
+		put_le32((uint8_t *)out, (uint32_t)len);
+		return WIRE_PIECE_LEN;
+	default:
+		return 0;
+	}
+}
+
+/* What goes behind it. */
+static struct span frame_end(enum client_framing framing, bool is_empty, bool last)
+{
+	static const uint8_t zero[WIRE_PIECE_LEN];
+
+	if (framing == FRAMING_RELAY && last)
+		return span_of(zero, sizeof(zero));
+	if (framing == FRAMING_CHUNKED && is_empty)
+		return last ? SPAN_LITERAL("0\r\n\r\n") : SPAN_EMPTY;
+	if (framing == FRAMING_CHUNKED)
+		return last ? SPAN_LITERAL("\r\n0\r\n\r\n") : SPAN_LITERAL("\r\n");
+	return SPAN_EMPTY;
+}
+
 int client_send(struct client *client, struct span piece, bool last)
 {
 	struct iovec pieces[SEND_PIECES_MAX];
-	char size[24];
+	char start[FRAME_START_MAX];
+	size_t start_len = frame_start(client->framing, start, piece.len);
+	struct span end = frame_end(client->framing, piece.len == 0, last);
 	size_t n = 1;
 
-	if (piece.len > 0) {
-		if (client->chunked)
-			pieces[n++] = piece_of(size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", piece.len));
+	if (piece.len > 0 && start_len > 0)
+		pieces[n++] = piece_of(start, start_len);
+	if (piece.len > 0)
 		pieces[n++] = piece_of(piece.data, piece.len);
-	}
-	if (client->chunked && piece.len > 0)
-		pieces[n++] = last ? piece_of("\r\n0\r\n\r\n", 7) : piece_of("\r\n", 2);
-	else if (client->chunked && last)
-		pieces[n++] = piece_of("0\r\n\r\n", 5);
+	if (end.len > 0)
+		pieces[n++] = piece_of(end.data, end.len);
 	return n > 1 || client->held ? send_or_keep(client, pieces, n) : 0;
 }
 
@@ -215,14 +246,20 @@ static void option(int fd, int level, int name, int value)
 	(void)setsockopt(fd, level, name, &value, sizeof(value));
 }
 
-void client_open(struct client *client, struct ev_loop *loop, int fd, const struct client_events *events,
-                 unsigned user_timeout_ms)
+static void set_tcp_options(int fd, unsigned user_timeout_ms)
 {
-	*client = (struct client){.loop = loop, .events = events, .progress_ms = clock_ms()};
 	option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
 	option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms);
+}
+
+void client_open(struct client *client, struct ev_loop *loop, int fd, enum client_framing framing,
+                 const struct client_events *events, unsigned user_timeout_ms)
+{
+	*client = (struct client){.loop = loop, .framing = framing, .events = events, .progress_ms = clock_ms()};
+	if (framing != FRAMING_RELAY)
+		set_tcp_options(fd, user_timeout_ms);
 	ev_io_init(&client->watcher, on_ready, fd, EV_READ);
 	ev_io_start(loop, &client->watcher);
 }

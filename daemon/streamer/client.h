@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Client: the client's socket, once it is ours. Writes without ever blocking, frames chunks, keeps what the
- * socket does not take, notices a hang-up at once, and closes so that the client gets the last byte.
+ * Client: the client's socket, or the end of a relay, once it is ours. Writes without ever blocking, frames chunks,
+ * keeps what the socket does not take, notices a hang-up at once, and closes so that the client gets the last byte.
  *
  * Memory for output exists only while the socket is full or a head waits for the first piece of the body.
  * The file status flags stay as they are (other processes may hold copies of the socket): each call says MSG_DONTWAIT.
@@ -12,6 +12,13 @@
 #include <ev.h>
 
 #include "lib/bytes.h"
+
+/* How the body tells its end. */
+enum client_framing {
+	FRAMING_NONE,    /* it ends with the connection, or its length is known */
+	FRAMING_CHUNKED, /* HTTP/1.1 chunks */
+	FRAMING_RELAY,   /* pieces of lib/wire.h, for a module that relays the client */
+};
 
 /* Above this much unsent output the source should pause. */
 #define CLIENT_PENDING_BOUND 16384u
@@ -34,21 +41,21 @@ struct client {
 	uint32_t start;
 	uint32_t len;
 	uint32_t capacity;
-	bool held;           /* pending waits for more to go with it, not for the socket */
-	bool chunked;        /* the body is sent in chunks */
+	bool held; /* pending waits for more to go with it, not for the socket */
+	enum client_framing framing;
 	int64_t progress_ms; /* when the socket last took something, or pending output began to wait */
 	uint64_t sent;       /* bytes the socket took */
 };
 
 /* Take over the descriptor and watch it. user_timeout_ms: how long the kernel keeps trying to reach a silent peer. */
-void client_open(struct client *client, struct ev_loop *loop, int fd, const struct client_events *events,
-                 unsigned user_timeout_ms);
+void client_open(struct client *client, struct ev_loop *loop, int fd, enum client_framing framing,
+                 const struct client_events *events, unsigned user_timeout_ms);
 
 /* Keep these bytes until something is sent after them. 0 or -ENOMEM. */
 int client_hold(struct client *client, struct span bytes);
 /* Send what is held. 0 or -errno. */
 int client_flush(struct client *client);
-/* Send a piece of the body, as a chunk where the body is chunked; last: nothing follows it. A piece may be empty.
+/* Send a piece of the body, framed as the body is; last: nothing follows it. A piece may be empty.
  * 0 (sent or kept) or -errno: the client is lost. */
 int client_send(struct client *client, struct span piece, bool last);
 

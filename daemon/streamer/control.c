@@ -46,7 +46,7 @@ static void on_message(struct ev_loop *loop, ev_io *watcher, int revents)
 		if (rc == -EAGAIN)
 			return;
 		if (rc != 1) {
-			counter_add(COUNTER_MESSAGE_MALFORMED, rc == 0 ? 0 : 1);
+			metrics_add(METRIC_MESSAGE_MALFORMED, rc == 0 ? 0 : 1);
 			connection_close(connection, rc == 0 ? "closed" : "message-malformed");
 			return;
 		}
@@ -83,7 +83,7 @@ static void on_connection(struct ev_loop *loop, ev_io *watcher, int revents)
 	if (fd < 0)
 		return;
 	if (!is_gate(control, fd)) {
-		counter_add(COUNTER_PEER_FORBIDDEN, 1);
+		metrics_add(METRIC_PEER_FORBIDDEN, 1);
 		log_event(LOG_WARNING, "gate-refused", LOG_STR("reason", "peer-forbidden"));
 		return;
 	}
@@ -92,13 +92,16 @@ static void on_connection(struct ev_loop *loop, ev_io *watcher, int revents)
 		log_event(LOG_WARNING, "gate-refused", LOG_STR("reason", "too-many-connections"));
 		return;
 	}
-	counter_add(COUNTER_GATE_CONNECTIONS, 1);
+	metrics_add(METRIC_GATE_CONNECTIONS, 1);
 	log_event(LOG_INFO, "gate-connected");
 	connection->channel.fd = fd;
-	ev_io_init(&connection->watcher, on_message, fd, EV_READ);
+	fd = -1;
+	int announced = metrics_announce(&connection->channel);
+	if (announced != 0)
+		log_event(LOG_WARNING, "metrics-not-shared", LOG_STR("error", strerror(-announced)));
+	ev_io_init(&connection->watcher, on_message, connection->channel.fd, EV_READ);
 	connection->watcher.data = connection;
 	ev_io_start(loop, &connection->watcher);
-	fd = -1;
 }
 
 void control_init(struct control *control, struct streamer *streamer, int listen_fd, uid_t gate_uid)

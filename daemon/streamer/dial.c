@@ -7,8 +7,8 @@
 #include <errno.h>
 
 #include "clock.h"
-#include "counters.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 
 #define PATIENCE_EXTRA_MS 2000 /* beyond the dialer's own timeout: it may be starting again */
 
@@ -51,7 +51,7 @@ static void ask(struct dialer_link *link)
 		}
 		link->next_id++;
 		link->n_asked++;
-		counter_add(COUNTER_DIALS, 1);
+		metrics_add(METRIC_DIALS, 1);
 	}
 	if (link->channel.fd >= 0)
 		watch(link, EV_READ);
@@ -95,7 +95,7 @@ static void answered(struct dialer_link *link, struct message *message)
 		return;
 	}
 	fd_close(&fd);
-	counter_add(COUNTER_DIALS_FAILED, 1);
+	metrics_add(METRIC_DIALS_FAILED, 1);
 	log_event(LOG_WARNING, "dial-failed", LOG_INT("dial", dialed->id), LOG_INT("errno", -dialed->error));
 	if (wait != NULL)
 		wait->done(wait, dialed->error < 0 ? dialed->error : -EPROTO);
@@ -131,7 +131,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)revents;
 	while ((first = TAILQ_FIRST(&link->waits)) != NULL && first->deadline_ms <= clock_ms()) {
 		dial_cancel(link, first);
-		counter_add(COUNTER_DIALS_FAILED, 1);
+		metrics_add(METRIC_DIALS_FAILED, 1);
 		first->done(first, -ETIMEDOUT);
 	}
 	arm(link);

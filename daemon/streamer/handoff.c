@@ -88,8 +88,6 @@ static enum reason judge(struct streamer *streamer, const struct message *messag
 
 	if (wire_request_parse(message->more, &wire) != 0)
 		return REASON_MESSAGE_MALFORMED;
-	if (wire.flags & WIRE_FLAG_RELAY)
-		return REASON_RELAY_FORBIDDEN;
 	if (streamer->stopping)
 		return REASON_STOPPING;
 	if (streamer->n_streams >= streamer->backend->max_streams)
@@ -124,20 +122,22 @@ static int reply(int fd, uint64_t stream_id, enum reason reason)
 void handoff_take(struct streamer *streamer, struct message *message)
 {
 	uint64_t id = ((const struct message_handoff *)message->body)->stream_id;
+	uint64_t arrived_us = ((const struct message_handoff *)message->body)->arrived_us;
 	struct stream *stream = NULL;
 	enum reason reason = judge(streamer, message, &stream);
 	int replied = reply(message->fds[WIRE_FD_REPLY], id, reason);
 
-	counter_add(COUNTER_HANDOFFS, 1);
+	metrics_add(METRIC_RECEIVED, 1);
+	metrics_observe(METRIC_HANDOFF_DURATION, (int64_t)(metrics_clock_us() - arrived_us));
 	if (reason != REASON_OK) {
-		counter_refused(reason);
+		metrics_count(METRIC_HANDOFF_ERRORS, reason);
 		log_event(LOG_WARNING, "refused", LOG_INT("id", id), LOG_STR("reason", reason_name(reason)));
 	} else if (replied != 0) {
 		/* Nobody waits any more: the client is somebody else's again. */
-		counter_add(COUNTER_ACCEPT_TOO_LATE, 1);
+		metrics_add(METRIC_ACCEPT_TOO_LATE, 1);
 		log_event(LOG_INFO, "accept-too-late", LOG_INT("id", id), LOG_INT("errno", -replied));
 	} else {
-		counter_add(COUNTER_ACCEPTED, 1);
+		metrics_add(METRIC_HANDOFFS, 1);
 		stream_start(stream, message->fds[WIRE_FD_CLIENT]);
 		message->fds[WIRE_FD_CLIENT] = -1;
 		stream = NULL;

@@ -6,6 +6,8 @@
 
 #include <strings.h>
 
+#include "lib/wire.h"
+
 static const char *reason_phrase(unsigned status)
 {
 	static const struct {
@@ -89,13 +91,11 @@ static void add_date(struct text *out, time_t now)
 		                months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
-void head_write(struct text *out, const struct head *head)
+/* The lines that say nothing about framing. */
+static void add_lines(struct text *out, const struct head *head)
 {
-	bool has_cache_control;
+	bool has_cache_control = add_application(out, head);
 
-	text_add_format(out, "HTTP/1.1 %u %s\r\n", head->status, reason_phrase(head->status));
-	add_date(out, head->now);
-	has_cache_control = add_application(out, head);
 	text_add_format(out, "Content-Type: %s\r\n", head->content_type);
 	if (!has_cache_control)
 		text_add_string(out,
@@ -104,6 +104,31 @@ void head_write(struct text *out, const struct head *head)
 		text_add_string(out, "X-Accel-Buffering: no\r\n");
 	if (head->retry_after != 0)
 		text_add_format(out, "Retry-After: %u\r\n", head->retry_after);
+}
+
+static void write_relay(struct text *out, const struct head *head)
+{
+	struct text lines = {0};
+	uint8_t start[WIRE_RELAY_START_LEN];
+
+	add_lines(&lines, head);
+	wire_relay_head_write(&(struct wire_relay_head){.status = (uint16_t)head->status, .headers = text_span(&lines)},
+	                      start);
+	text_add(out, start, sizeof(start));
+	text_add_span(out, text_span(&lines));
+	out->failed = out->failed || !text_ok(&lines);
+	text_free(&lines);
+}
+
+void head_write(struct text *out, const struct head *head)
+{
+	if (head->relay) {
+		write_relay(out, head);
+		return;
+	}
+	text_add_format(out, "HTTP/1.1 %u %s\r\n", head->status, reason_phrase(head->status));
+	add_date(out, head->now);
+	add_lines(out, head);
 	if (head->chunked)
 		text_add_string(out, "Transfer-Encoding: chunked\r\n");
 	if (head->content_length >= 0)

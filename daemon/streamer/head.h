@@ -20,6 +20,7 @@ struct head {
 	time_t now;
 	int64_t content_length; /* -1: not known */
 	bool chunked;           /* Transfer-Encoding: chunked */
+	bool relay;             /* as lib/wire.h has it, for httpd, which decides about date, framing and connection */
 	uint32_t retry_after;   /* seconds, 0: none */
 };
 

@@ -4,6 +4,7 @@
  */
 #include <locale.h>
 #include <sodium.h>
+#include <string.h>
 #include <time.h>
 
 #include "backend.h"
@@ -63,7 +64,7 @@ static void report(struct ev_loop *loop, ev_signal *signal, int revents)
 	(void)signal;
 	(void)revents;
 	log_event(LOG_NOTICE, "streams", LOG_INT("now", streamer.n_streams));
-	counters_log();
+	metrics_log(ROLE_STREAMER);
 }
 
 /* Whatever libraries load on first use is loaded here: later no file can be opened. */
@@ -128,11 +129,14 @@ int main(int argc, char **argv)
 	loop_init();
 	streamer_init();
 	int fd = listen_fd();
+	int shared = metrics_share();
+	if (shared != 0)
+		fatal("cannot share the metrics: %s", strerror(-shared));
 	role_confine(&context, &streamer.backend->user);
 	role_listen(&context, BACKLOG);
 	control_init(&control, &streamer, fd, role_expected_uid(&context.config->user[ROLE_GATE]));
 	role_ready(&context);
 	ev_run(streamer.loop, 0);
-	counters_log();
+	metrics_log(ROLE_STREAMER);
 	return 0;
 }

@@ -17,6 +17,34 @@
 
 /* ---------------------------------------------------------------- ending */
 
+static bool is_upstream_fault(enum outcome outcome)
+{
+	return outcome == OUTCOME_UPSTREAM_REFUSED || outcome == OUTCOME_UPSTREAM_ERROR ||
+	       outcome == OUTCOME_UPSTREAM_TIMEOUT;
+}
+
+static void count_end(const struct stream *stream)
+{
+	enum outcome outcome = (enum outcome)stream->outcome;
+	int64_t duration_us = (clock_ms() - stream->accepted_ms) * 1000;
+
+	metrics_count(METRIC_STREAMS, outcome);
+	if (outcome != OUTCOME_DONE)
+		metrics_count(METRIC_STREAM_ERRORS, outcome);
+	metrics_observe(METRIC_STREAM_DURATION, duration_us);
+	if (stream->head_only) /* the backend was not asked */
+		return;
+	metrics_observe(METRIC_BACKEND_DURATION, duration_us);
+	if (is_upstream_fault(outcome))
+		metrics_add(METRIC_BACKEND_ERRORS, 1);
+}
+
+static void count_event(struct stream *stream)
+{
+	stream->events++;
+	metrics_add(METRIC_CHUNKS_SENT, 1);
+}
+
 static void log_end(const struct stream *stream)
 {
 	const struct streamer *streamer = stream->streamer;
@@ -28,10 +56,9 @@ static void log_end(const struct stream *stream)
 	          LOG_INT("bytes", stream->client.sent), LOG_INT("events", stream->events),
 	          LOG_INT("duration_ms", clock_ms() - stream->accepted_ms),
 	          LOG_INT("first_byte_ms", stream->first_event_ms),
-	          LOG_STR("outcome", outcome_name((enum outcome)stream->outcome)));
-	counter_outcome((enum outcome)stream->outcome);
-	counter_add(COUNTER_BYTES, stream->client.sent);
-	counter_add(COUNTER_EVENTS, stream->events);
+	          LOG_STR("outcome", outcome_name((enum outcome)stream->outcome)),
+	          LOG_STR("relay", stream->relayed ? "yes" : "no"));
+	count_end(stream);
 }
 
 /* See to it once the event batch is over: send a held head, let go of the backend's work after the end, and of the
@@ -68,7 +95,7 @@ static void linger(struct stream *stream)
 {
 	log_end(stream);
 	stream->state = STREAM_LINGERING;
-	stream->ended_ms = clock_ms();
+	stream->shut_ms = clock_ms();
 	client_shutdown(&stream->client);
 	schedule(stream);
 }
@@ -108,11 +135,11 @@ static int64_t next_deadline(const struct stream *stream)
 	int64_t at = NEVER;
 
 	if (stream->state == STREAM_LINGERING)
-		return stream->ended_ms + LINGER_MS;
+		return stream->shut_ms + LINGER_MS;
 	if (unsent)
 		at = earlier(at, seconds_after(stream->client.progress_ms, backend->write_timeout_s));
-	if (stream->state > STREAM_OPEN)
-		return at;
+	if (stream->state == STREAM_FLUSHING)
+		return at; /* what is unsent is little, and progress is asked for */
 	at = earlier(at, seconds_after(stream->accepted_ms, backend->max_duration_s));
 	if (upstream && stream->state == STREAM_WAITING)
 		at = earlier(at, seconds_after(stream->accepted_ms, backend->first_byte_timeout_s));
@@ -210,7 +237,7 @@ static void sent(struct stream *stream, int rc)
 		return;
 	if (!stream->paused && stream_is_live(stream) && client_unsent(&stream->client) > CLIENT_PENDING_BOUND) {
 		stream->paused = true;
-		counter_add(COUNTER_PAUSES, 1);
+		metrics_add(METRIC_PAUSES, 1);
 		stream->streamer->ops->pause(stream, true);
 	}
 	schedule(stream);
@@ -262,7 +289,8 @@ void stream_begin(struct stream *stream)
 	    .application = span_of(stream->headers, stream->headers_len),
 	    .now = time(NULL),
 	    .content_length = -1,
-	    .chunked = stream->client.chunked && !stream->head_only,
+	    .chunked = stream->client.framing == FRAMING_CHUNKED,
+	    .relay = stream->relayed,
 	};
 	struct text *scratch;
 
@@ -291,9 +319,11 @@ void stream_content(struct stream *stream, struct span utf8)
 	text_add_string(scratch, "data: {\"content\":\"");
 	text_add_json(scratch, utf8);
 	text_add_string(scratch, "\"}\n\n");
-	stream->events++;
-	if (stream->first_event_ms < 0)
+	count_event(stream);
+	if (stream->first_event_ms < 0) {
 		stream->first_event_ms = (int32_t)(clock_ms() - stream->accepted_ms);
+		metrics_observe(METRIC_BACKEND_TTFB, (int64_t)stream->first_event_ms * 1000);
+	}
 	scratch_send(stream, false);
 }
 
@@ -304,10 +334,10 @@ void stream_done(struct stream *stream)
 	if (stream->state != STREAM_OPEN)
 		return;
 	if (stream->head_only) {
-		sent(stream, client_flush(&stream->client));
+		sent(stream, client_send(&stream->client, SPAN_EMPTY, true));
 	} else {
 		text_add_string(scratch_take(stream), "data: [DONE]\n\n");
-		stream->events++;
+		count_event(stream);
 		scratch_send(stream, true);
 	}
 	if (stream->state == STREAM_OPEN)
@@ -331,6 +361,7 @@ static void answer_error(struct stream *stream, const struct stream_error *error
 	    .application = span_of(stream->headers, stream->headers_len),
 	    .now = time(NULL),
 	    .retry_after = error->retry_after,
+	    .relay = stream->relayed,
 	};
 	struct text *scratch = scratch_take(stream);
 
@@ -338,13 +369,14 @@ static void answer_error(struct stream *stream, const struct stream_error *error
 	text_add_string(&body, "\n");
 	head.content_length = (int64_t)body.len;
 	head_write(scratch, &head);
-	if (!stream->head_only)
-		text_add_span(scratch, text_span(&body));
-	scratch->failed = scratch->failed || !text_ok(&body);
-	text_free(&body);
 	head_sent(stream, error->status);
-	stream->client.chunked = false;
-	scratch_send(stream, true);
+	if (!stream->relayed)
+		stream->client.framing = FRAMING_NONE;
+	if (text_ok(scratch) && text_ok(&body) && client_hold(&stream->client, text_span(scratch)) == 0)
+		sent(stream, client_send(&stream->client, stream->head_only ? SPAN_EMPTY : text_span(&body), true));
+	else
+		end_lost(stream, OUTCOME_NO_MEMORY);
+	text_free(&body);
 }
 
 static void send_error_event(struct stream *stream, const struct stream_error *error)
@@ -354,7 +386,7 @@ static void send_error_event(struct stream *stream, const struct stream_error *e
 	text_add_string(scratch, "event: error\ndata: ");
 	add_error_json(scratch, error);
 	text_add_string(scratch, "\n\n");
-	stream->events++;
+	count_event(stream);
 	scratch_send(stream, true);
 }
 
@@ -404,6 +436,16 @@ static const struct client_events client_events = {.gone = on_gone, .drained = o
 
 /* ---------------------------------------------------------------- life */
 
+static enum client_framing framing_of(const struct stream *stream, const struct wire_request *wire)
+{
+	if (stream->relayed)
+		return FRAMING_RELAY;
+	/* Only known HTTP/1.1 gets chunks; anything else the end of the connection as the end of the body. */
+	if (stream->head_only || !span_equal(wire->field[WIRE_PROTOCOL], SPAN_LITERAL("HTTP/1.1")))
+		return FRAMING_NONE;
+	return FRAMING_CHUNKED;
+}
+
 struct stream *stream_new(struct streamer *streamer, uint64_t id, const struct wire_request *wire)
 {
 	struct span subject = wire->field[WIRE_SUBJECT];
@@ -417,6 +459,7 @@ struct stream *stream_new(struct streamer *streamer, uint64_t id, const struct w
 	stream->id = id;
 	stream->first_event_ms = -1;
 	stream->application_status = get_le16(wire->field[WIRE_STATUS].data);
+	stream->relayed = wire->flags & WIRE_FLAG_RELAY;
 	stream->head_only = span_equal(wire->field[WIRE_METHOD], SPAN_LITERAL("HEAD"));
 	stream->subject_len = (uint32_t)subject.len;
 	stream->request_id_len = (uint32_t)request_id.len;
@@ -424,8 +467,7 @@ struct stream *stream_new(struct streamer *streamer, uint64_t id, const struct w
 		memcpy(stream->text, subject.data, subject.len);
 	if (request_id.len > 0)
 		memcpy(stream->text + subject.len, request_id.data, request_id.len);
-	/* Only known HTTP/1.1 gets chunks; anything else the end of the connection as the end of the body. */
-	stream->client.chunked = span_equal(wire->field[WIRE_PROTOCOL], SPAN_LITERAL("HTTP/1.1"));
+	stream->client.framing = framing_of(stream, wire);
 	stream->client.watcher.fd = -1;
 	if (headers.len > 0) {
 		stream->headers = malloc(headers.len);
@@ -450,18 +492,23 @@ void stream_discard(struct stream *stream)
 void stream_start(struct stream *stream, int client)
 {
 	struct streamer *streamer = stream->streamer;
-	bool chunked = stream->client.chunked;
 
-	client_open(&stream->client, streamer->loop, client, &client_events, streamer->backend->write_timeout_s * 1000);
-	stream->client.chunked = chunked;
+	client_open(&stream->client, streamer->loop, client, stream->client.framing, &client_events,
+	            streamer->backend->write_timeout_s * 1000);
 	stream->accepted_ms = stream->heard_ms = clock_ms();
 	ev_timer_init(&stream->timer, on_timer, 0.0, 0.0);
 	LIST_INSERT_HEAD(&streamer->streams, stream, all);
 	streamer->n_streams++;
+	streamer->n_relays += stream->relayed;
+	metrics_add(METRIC_RELAYED, stream->relayed);
+	metrics_set(METRIC_ACTIVE_RELAYS, streamer->n_relays);
+	metrics_set(METRIC_ACTIVE_STREAMS, streamer->n_streams);
+	metrics_set(METRIC_PEAK_STREAMS, streamer->n_streams);
 	if (stream->head_only) {
 		stream_done(stream); /* the upstream is not asked for an answer that nobody gets */
 		return;
 	}
+	metrics_add(METRIC_BACKEND_REQUESTS, 1);
 	streamer->ops->start(stream);
 	if (stream->state != STREAM_CLOSED)
 		schedule(stream);
@@ -485,6 +532,9 @@ static void after_batch(struct streamer *streamer)
 			continue;
 		LIST_REMOVE(stream, all);
 		streamer->n_streams--;
+		streamer->n_relays -= stream->relayed;
+		metrics_set(METRIC_ACTIVE_RELAYS, streamer->n_relays);
+		metrics_set(METRIC_ACTIVE_STREAMS, streamer->n_streams);
 		stream_discard(stream);
 		if (streamer->n_streams == 0 && streamer->idle != NULL)
 			streamer->idle(streamer);

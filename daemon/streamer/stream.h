@@ -16,7 +16,7 @@
 #define HANDOFFD_STREAMER_STREAM_H
 
 #include "client.h"
-#include "counters.h"
+#include "daemon/common/metrics.h"
 #include "lib/wire.h"
 #include "streamer.h"
 
@@ -34,7 +34,7 @@ struct stream {
 	int64_t heard_ms;  /* when the upstream last gave a sign of life */
 	int64_t spoken_ms; /* when something was last sent to the client */
 	int64_t armed_ms;  /* when timer fires */
-	int64_t ended_ms;  /* when output was complete, then when our side was shut */
+	int64_t shut_ms;   /* when our side was shut */
 	uint32_t events;
 	int32_t first_event_ms; /* after the acceptance; -1: none yet */
 	uint16_t application_status;
@@ -42,6 +42,7 @@ struct stream {
 	uint8_t state;   /* enum stream_state */
 	uint8_t outcome; /* enum outcome, once it has ended */
 	bool head_only;  /* the request was HEAD */
+	bool relayed;    /* through a module: see lib/wire.h */
 	bool paused;
 	bool is_deferred; /* in the queue of those to see to after the event batch */
 	bool whole;       /* stream_done() was called */

@@ -25,6 +25,7 @@ struct streamer {
 	const struct backend_type_ops *ops;
 	struct dialer_link dialer; /* where the backend has an upstream */
 	size_t n_streams;
+	size_t n_relays;              /* of them */
 	struct stream_list streams;   /* all of them, for the end of the process */
 	struct stream_queue deferred; /* those to see to once the event batch is over */
 	ev_prepare after_batch;

@@ -10,6 +10,7 @@
 
 #include "lib/bytes.h"
 #include "streamer.h"
+#include "upstream_head.h"
 
 struct transport;
 struct transfer;
@@ -21,13 +22,6 @@ enum transfer_error {
 	TRANSFER_TIMEOUT,     /* connecting took too long */
 	TRANSFER_BROKEN,      /* broke off, or is not HTTP as we accept it */
 	TRANSFER_NO_MEMORY,
-};
-
-/* Head of the upstream's answer. */
-struct transfer_head {
-	unsigned status;
-	uint32_t retry_after; /* seconds, 0: none */
-	bool is_json;         /* Content-Type is application/json */
 };
 
 struct transfer_events {

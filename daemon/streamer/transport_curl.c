@@ -13,11 +13,10 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "clock.h"
-#include "counters.h"
 #include "daemon/common/log.h"
+#include "daemon/common/metrics.h"
 #include "no_connect.h"
 #include "transport.h"
 #include "trust.h"
@@ -25,7 +24,6 @@
 #define HEADERS_MAX         65536 /* bytes of the upstream's head */
 #define DIALS_MAX           3     /* connections for one transfer: a cached one can turn out to be closed */
 #define IDLE_CONNECTIONS    256
-#define RETRY_AFTER_MAX     86400
 #define RELEASE_MS          1000        /* for an answer to end by itself after what was wanted of it has come */
 #define RECEIVE_BUFFER      1024        /* libcurl keeps one for each transfer */
 #define PLACEHOLDER_ADDRESS "127.0.0.1" /* nobody connects to it: sockets come connected */
@@ -257,53 +255,6 @@ static curl_socket_t give_socket(void *user, curlsocktype purpose, struct curl_s
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
-static uint32_t retry_after_of(const char *value)
-{
-	char *end_of_number;
-	long long seconds = strtoll(value, &end_of_number, 10);
-
-	if (end_of_number == value)
-		seconds = (long long)(curl_getdate(value, NULL) - time(NULL));
-	if (seconds <= 0)
-		return 0;
-	return seconds > RETRY_AFTER_MAX ? RETRY_AFTER_MAX : (uint32_t)seconds;
-}
-
-/* The value of a header line when it has this name, else NULL. */
-static const char *value_if(const char *line, const char *name)
-{
-	size_t len = strlen(name);
-
-	if (strncasecmp(line, name, len) != 0 || line[len] != ':')
-		return NULL;
-	line += len + 1;
-	return line + strspn(line, " \t");
-}
-
-static bool value_is(const char *value, const char *expected)
-{
-	size_t len = strlen(expected);
-
-	return strncasecmp(value, expected, len) == 0 && strchr(" \t;", value[len]) != NULL;
-}
-
-/* Take what interests us of a header line (NUL-terminated, without its end); false when the answer is not acceptable.
- */
-static bool header_take(struct transfer_head *head, const char *line)
-{
-	const char *value;
-
-	if ((value = value_if(line, "Retry-After")) != NULL)
-		head->retry_after = retry_after_of(value);
-	else if ((value = value_if(line, "Content-Type")) != NULL)
-		head->is_json = value_is(value, "application/json");
-	else if ((value = value_if(line, "Content-Encoding")) != NULL)
-		return value_is(value, "identity"); /* none was offered */
-	else if ((value = value_if(line, "Transfer-Encoding")) != NULL)
-		return value_is(value, "chunked"); /* libcurl would also unpack gzip */
-	return true;
-}
-
 static void head_complete(struct transfer *transfer)
 {
 	long status = 0;
@@ -321,11 +272,28 @@ static void head_complete(struct transfer *transfer)
 		transfer->events->head(transfer->user, &transfer->head);
 }
 
+/* One header line, NUL-terminated and cut at a length beyond which nothing is of interest. */
+static bool take_line(struct transfer *transfer, char *line)
+{
+	char *value;
+
+	line[strcspn(line, "\r\n")] = '\0';
+	if (line[0] == '\0') {
+		head_complete(transfer);
+		return true;
+	}
+	value = strchr(line, ':');
+	if (value == NULL)
+		return true; /* the status line */
+	*value++ = '\0';
+	return upstream_head_take(&transfer->head, line, value + strspn(value, " \t"));
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *user)
 {
 	struct transfer *transfer = user;
 	size_t len = size * n;
-	char copy[128]; /* longer values are of no interest */
+	char copy[128];
 	size_t copied = len < sizeof(copy) ? len : sizeof(copy) - 1;
 
 	transfer->headers_len += (uint32_t)len;
@@ -335,12 +303,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *user)
 		return len; /* trailers */
 	memcpy(copy, line, copied);
 	copy[copied] = '\0';
-	copy[strcspn(copy, "\r\n")] = '\0';
-	if (copy[0] == '\0')
-		head_complete(transfer);
-	else if (!header_take(&transfer->head, copy))
-		return 0;
-	return len;
+	return take_line(transfer, copy) ? len : 0;
 }
 
 static size_t on_body(char *data, size_t size, size_t n, void *user)
@@ -453,7 +416,7 @@ static struct transfer *start(struct transport *transport, char *body, size_t bo
 		transfer_free(transfer);
 		return NULL;
 	}
-	counter_add(COUNTER_TRANSFERS, 1);
+	metrics_add(METRIC_TRANSFERS, 1);
 	return transfer;
 }
 
@@ -475,7 +438,7 @@ static void pause_transfer(struct transfer *transfer, bool paused)
 
 static void cancel(struct transfer *transfer)
 {
-	counter_add(COUNTER_TRANSFERS_CANCELLED, 1);
+	metrics_add(METRIC_TRANSFERS_CANCELLED, 1);
 	doom(transfer);
 }
 

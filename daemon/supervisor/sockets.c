@@ -18,8 +18,6 @@
 #include "daemon/common/log.h"
 #include "lib/fdpass.h"
 
-#define BACKLOG 4096
-
 static bool made_runtime_dir;
 
 static int complain(const char *path, const char *what, int error)
@@ -118,8 +116,6 @@ int socket_make(const struct socket_file *file)
 	result = bind_file(fd, file);
 	if (result < 0)
 		return result;
-	if (file->type != SOCK_DGRAM && listen(fd, BACKLOG) < 0)
-		return complain(file->path, "cannot listen", -errno);
 	result = fd;
 	fd = -1;
 	return result;

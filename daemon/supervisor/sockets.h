@@ -12,7 +12,7 @@
 
 struct socket_file {
 	char path[CONFIG_PATH_MAX];
-	int type; /* SOCK_SEQPACKET, which listens, or SOCK_DGRAM */
+	int type; /* SOCK_SEQPACKET or SOCK_DGRAM */
 	uid_t uid;
 	gid_t gid;
 	mode_t mode;
@@ -26,7 +26,8 @@ int runtime_dir_open(const char *path);
 void runtime_dir_close(const char *path);
 
 /* Make a socket file and return its socket (CLOEXEC, non-blocking), or -errno with the error logged. A socket that was
- * left behind at its path is replaced; anything else there is an error. */
+ * left behind at its path is replaced; anything else there is an error. Its role is the first to listen() on it: until
+ * then a client is refused by the kernel and tries again, where our own listen() would show it our uid. */
 int socket_make(const struct socket_file *file);
 
 /* Remove a socket file, but nothing that is not a socket. Returns 0, also when there was none, or -errno. */

@@ -1,132 +1,215 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a handoff costs, through a real Apache: a table, nothing is asserted.
+"""What a handoff costs, through a real Apache: tables, nothing is asserted. docs/performance.md has results and what they
+mean.
 
-    BUILD=build tests/bench/bench_handoff.py [requests a run] [rounds]
+    make bench                                                     everything, some minutes
+    BUILD=build tests/bench/bench_handoff.py --mpm event --clients 16 --rounds 5 --only plain,raw,verified
 
-16 clients (ab, from apache2-utils), a new connection for each request, as a handoff always ends one. The variants run
-interleaved, round by round, and medians over the rounds are shown, so that a busy moment of the machine hits all alike.
-CPU is user and system time of Apache (with php-fpm) and of handoffd's processes, divided by the requests.
+A new connection for each request, as a handoff always ends one (clients.c). All variants run once a round, in another order
+each time, so that a busy moment of the machine hits all alike; shown are medians over the rounds with the quartiles. CPU is
+what the scheduler accounts to Apache's threads (with php-fpm's) and to the processes behind it, divided by the requests.
 
-    static          a file by mod_asis, the least Apache can do
-    raw             the same file with X-Socket-Handoff: raw handoff without token to a sink that answers at once
-    php             php-fpm answers
-    php raw         php-fpm answers with X-Socket-Handoff: raw handoff without token to the sink
-    php signs       php-fpm signs with the php/ package and then answers itself: what signing costs
-    php verified    php-fpm signs; module and gate verify; the streamer accepts and sends only a head (HEAD request)
-    php stream      the same with GET: the demo's whole stream of some 18 events, each a write of its own
+    no module      three bytes of text by a C handler (mod_bench.c); mod_socket_handoff is not loaded
+    off            the same; the module is loaded, the handoff is off here
+    on             the same; the handoff is on here, but the handler does not ask for it
+    raw            raw mode without token or peer check, as the original module does it; to sink.c
+    raw+token      raw mode, signed and verified; to sink.c
+    verified       handoff/1, signed and verified, accepted; to sink.c
+    daemon         handoff/1 to the real gate and streamer (demo backend), HEAD: only a head is sent
+    stream         the same with GET: the demo's whole answer, some 20 events, each a write of its own
+    php ...        the same with PHP (php-fpm) in the place of the C handler
 """
+import argparse
+import json
 import os
 import pathlib
-import re
-import shutil
+import random
+import shlex
 import statistics
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "integration"))
 
-from env import AS_ROOT, Apache, Env, Handoffd, PhpFpm, descendants, request  # noqa: E402
+from env import AS_ROOT, UID_GATE, Apache, Env, Handoffd, PhpFpm, descendants, request  # noqa: E402
 
-CLIENTS = 16
-TICK = os.sysconf("SC_CLK_TCK")
+WARM_UP = 200
+WORKERS = {"event": "ThreadsPerChild 25\nServerLimit 2\nStartServers 2\nMinSpareThreads 50\nMaxSpareThreads 50\n"
+                    "MaxRequestWorkers 50\n",
+           "prefork": "StartServers 24\nMinSpareServers 24\nMaxSpareServers 24\nMaxRequestWorkers 24\n"}
 
 
-def cpu_seconds(pids) -> float:
-    """User and system time of these processes and their ended children."""
+def output(*command) -> list:
+    return shlex.split(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def cpu_ns(pids) -> int:
+    """Time on a processor of all threads of these processes."""
     total = 0
     for pid in pids:
-        try:
-            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(map(int, fields[11:15]))
-    return total / TICK
+        for task in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                total += int(task.read_text().split()[0])
+            except OSError:
+                pass
+    return total
+
+
+class Programs:
+    """The C parts, compiled with the flags of this machine's httpd."""
+
+    def __init__(self, env: Env):
+        compiler = [os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O2", f"-I{ROOT}"]
+        library = [env.build / "liblib.a", "-lsodium"]
+        apache = [*output("apr-1-config", "--includes", "--cppflags"), "-I" + output("apxs", "-q", "INCLUDEDIR")[0]]
+        self.sink, self.clients, self.module = (env.state / name for name in ("sink", "clients", "mod_bench.so"))
+        subprocess.run([*compiler, "-o", self.sink, HERE / "sink.c", *library], check=True)
+        subprocess.run([*compiler, "-o", self.clients, HERE / "clients.c"], check=True)
+        subprocess.run([*compiler, *apache, "-fPIC", "-shared", "-o", self.module, HERE / "mod_bench.c", *library], check=True)
 
 
 class Bench:
-    def __init__(self, env: Env, requests: int):
-        self.env, self.requests = env, requests
-        sink = env.state / "sink"
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-D_GNU_SOURCE", "-o", sink, HERE / "sink.c"], check=True)
-        self.sink_path = env.state / "sink.sock"
-        self.sink = env.start([sink, self.sink_path], env.state / "sink.log")
+    """Two Apaches of one MPM, with and without the module, and all that is behind them."""
+
+    def __init__(self, env: Env, programs: Programs, mpm: str):
+        self.env, self.programs = env, programs
+        folder = env.folder("sinks")
+        self.raw_path, self.sink_path = folder / "raw.sock", folder / "handoff.sock"
+        self.sinks = [env.start([programs.sink, kind, path], env.state / "sink.log")
+                      for kind, path in (("raw", self.raw_path), ("handoff", self.sink_path))]
         self.daemon = Handoffd(env, {"demo": {"type": "demo", "delay": 0}})
         self.fpm = PhpFpm(env, children_max=8)
-        self.apache = Apache(env, php="fpm", fpm=self.fpm, keys=self.daemon.keys, workers=50, modules=("asis",),
-                             log_level="warn", conf=f"""AddHandler send-as-is asis
-<LocationMatch "raw">
-SocketHandoffProtocol raw
-SocketHandoffRequireToken Off
-</LocationMatch>
-SocketHandoffPeer 0 64200
-""" if AS_ROOT else "")
-        self.apache.page("static.asis", "Content-Type: text/plain\n\nok\n")
-        self.apache.page("raw.asis", f"Content-Type: text/plain\nX-Socket-Handoff: {self.sink_path}\n\nok\n")
-        self.apache.page("plain.php", "<?php header('Content-Type: text/plain'); echo \"ok\\n\";")
-        self.apache.page("raw.php", f"<?php header('X-Socket-Handoff: {self.sink_path}');")
-        self.apache.page("signs.php", f"""<?php
-require '{env.php_src}/autoload.php';
-(new Handoffd\\Signer('{self.daemon.keys.file(self.apache.php_uid)}'))->token('{self.daemon.path()}', '{{"prompt":"x"}}');
-header('Content-Type: text/plain');
-echo "ok\\n";
-""")
-        self.apache.chat_page(self.daemon)
+        keys = self.daemon.keys
+        common = f"LoadModule bench_module {programs.module}\nBenchKeyFile {keys.file(0)}\n{WORKERS[mpm]}" \
+            "<Location /off>\nSetHandler bench-plain\n</Location>\n"
+        how = {"php": "fpm", "fpm": self.fpm, "log_level": "warn", "keys": keys, "peer": None}
+        self.without = Apache(env, mpm, handoff=False, conf=common, **how)
+        self.apache = Apache(env, mpm, conf=common + self._sections(), **how)
+        self._pages(keys.file(self.apache.php_uid))
+
+    def _sections(self) -> str:
+        peer = f"SocketHandoffPeer 0 {UID_GATE}" if AS_ROOT else f"SocketHandoffPeer {UID_GATE}"
+        raw = "SocketHandoffProtocol raw"
+        bare = f"{raw}\nSocketHandoffRequireToken Off"
+        sections = [("on", "bench-plain", peer), ("raw", "bench-raw", bare), ("raw-token", "bench-signed", f"{raw}\n{peer}"),
+                    ("sink", "bench-signed", peer), ("daemon", "bench-signed", peer)]
+        paths = {"raw": self.raw_path, "raw-token": self.raw_path, "daemon": self.daemon.path()}
+        text = "SocketHandoffEnabled Off\n"
+        for name, handler, lines in sections:
+            text += f"<Location /{name}>\nSetHandler {handler}\nBenchSocket {paths.get(name, self.sink_path)}\n" \
+                f"SocketHandoffEnabled On\n{lines}\n</Location>\n"
+        for name, lines in (("php-raw", bare), ("php-sink", peer), ("php-daemon", peer)):
+            text += f"<Location /{name}>\nSocketHandoffEnabled On\n{lines}\n</Location>\n"
+        return text
+
+    def _pages(self, keys) -> None:
+        self.apache.page("php/page.php", "<?php header('Content-Type: text/plain'); echo \"ok\\n\";")
+        self.apache.page("php-raw/page.php", f"<?php header('X-Socket-Handoff: {self.raw_path}');"
+                         "header('X-Handoff-Data: {\"prompt\":\"x\"}');")
+        for name, path in (("php-sink", self.sink_path), ("php-daemon", self.daemon.path())):
+            self.apache.page(f"{name}/page.php", f"<?php\nrequire '{self.env.php_src}/autoload.php';\n"
+                             f"$handoff = new Handoffd\\Handoff(new Handoffd\\Signer('{keys}'));\n"
+                             f"$handoff->send('{path}', '{{\"prompt\":\"x\"}}');\n")
 
     def variants(self) -> dict:
-        return {"static": "/static.asis", "raw": "/raw.asis", "php": "/plain.php", "php raw": "/raw.php",
-                "php signs": "/signs.php", "php verified": "/chat.php?prompt=x", "php stream": "/chat.php?prompt=x"}
+        """name: (Apache, target, method)"""
+        return {"no module": (self.without, "/off", "GET"), "off": (self.apache, "/off", "GET"),
+                "on": (self.apache, "/on", "GET"), "raw": (self.apache, "/raw", "GET"),
+                "raw+token": (self.apache, "/raw-token", "GET"), "verified": (self.apache, "/sink", "GET"),
+                "daemon": (self.apache, "/daemon", "HEAD"), "stream": (self.apache, "/daemon", "GET"),
+                "php": (self.apache, "/php/page.php", "GET"), "php raw": (self.apache, "/php-raw/page.php", "GET"),
+                "php verified": (self.apache, "/php-sink/page.php", "GET"),
+                "php daemon": (self.apache, "/php-daemon/page.php", "HEAD"),
+                "php stream": (self.apache, "/php-daemon/page.php", "GET")}
 
-    def run(self, name: str, target: str) -> dict:
-        apache = [self.apache.process.pid, *descendants(self.apache.process.pid), self.fpm.process.pid,
-                  *descendants(self.fpm.process.pid)]
-        daemon = [self.sink.pid, *descendants(self.daemon.process.pid)]
-        before, table = (cpu_seconds(apache), cpu_seconds(daemon)), self.env.state / "ab.csv"
-        head = ["-i"] if name == "php verified" else []
-        done = subprocess.run(["ab", "-q", "-l", *head, "-n", str(self.requests), "-c", str(CLIENTS), "-e", table,
-                               self.apache.url + target], capture_output=True, text=True)
+    def load(self, name: str, clients: int, requests: int) -> dict:
+        apache, target, method = self.variants()[name]
+        done = subprocess.run([self.programs.clients, str(apache.port), target, str(clients), str(requests), method],
+                              capture_output=True, text=True)
         if done.returncode != 0:
-            raise SystemExit(f"{name}: {done.stderr}")
-        failed = [int(number) for number in re.findall(r"(?:Failed requests|Non-2xx responses):\s+(\d+)", done.stdout)]
-        if sum(failed):
-            print(f"{name}: {sum(failed)} of {self.requests} failed", file=sys.stderr)
-        percentiles = dict(line.split(",") for line in table.read_text().splitlines()[1:])
-        return {"rate": float(re.search(r"Requests per second:\s+([\d.]+)", done.stdout)[1]),
-                "p50": float(percentiles["50"]), "p99": float(percentiles["99"]),
-                "apache": (cpu_seconds(apache) - before[0]) / self.requests * 1e6,
-                "daemon": (cpu_seconds(daemon) - before[1]) / self.requests * 1e6}
+            raise SystemExit(f"{name}: {done.stderr}\n" + "\n".join(apache.error_log.lines()[-5:]))
+        return json.loads(done.stdout)
+
+    def run(self, name: str, clients: int, requests: int) -> dict:
+        apache = self.variants()[name][0]
+        front = [apache.process.pid, *descendants(apache.process.pid), *descendants(self.fpm.process.pid)]
+        back = [*(sink.pid for sink in self.sinks), *descendants(self.daemon.process.pid)]
+        before = cpu_ns(front), cpu_ns(back)
+        result = self.load(name, clients, requests)
+        if result["wrong"]:
+            print(f"{name}: {result['wrong']} of {requests} answers were wrong", file=sys.stderr)
+        return {"rate": requests / result["seconds"], "p50": result["p50"], "p99": result["p99"],
+                "apache": (cpu_ns(front) - before[0]) / requests / 1000,
+                "behind": (cpu_ns(back) - before[1]) / requests / 1000,
+                "clients": result["cpu"] / requests * 1e6}
+
+    def check(self, names) -> None:
+        for name in names:
+            apache, target, method = self.variants()[name]
+            answer = request(apache.port, target, method=method)
+            if answer.status != 200:
+                raise SystemExit(f"{name}: {answer.raw[:200]!r}\n" + "\n".join(apache.error_log.lines()[-5:]))
+            self.load(name, 4, WARM_UP)
 
     def stop(self):
-        for part in (self.apache, self.fpm, self.daemon, self.sink):
+        for part in (self.apache, self.without, self.fpm, self.daemon, *self.sinks):
             part.stop()
 
 
+def show(runs: list, key: str, digits: int) -> str:
+    """Median and quartiles."""
+    values = sorted(run[key] for run in runs)
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def table(mpm: str, clients: int, results: dict, options) -> str:
+    lines = [f"\n### {mpm}, {clients} client{'s' * (clients > 1)}\n",
+             "| | requests/s | p50 us | p99 us | Apache us | behind it us | clients us |", "|---|---|---|---|---|---|---|"]
+    for name, runs in results.items():
+        cells = [show(runs, key, 0 if key in ("rate", "p50", "p99") else 1)
+                 for key in ("rate", "p50", "p99", "apache", "behind", "clients")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mpm", default="event,prefork")
+    parser.add_argument("--clients", default="1,16")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--only", default="", help="names of variants, with commas between")
+    return parser.parse_args()
+
+
+def measure(env: Env, programs: Programs, mpm: str, options) -> None:
+    bench = Bench(env, programs, mpm)
+    names = options.only.split(",") if options.only else list(bench.variants())
+    bench.check(names)
+    for clients in map(int, options.clients.split(",")):
+        results = {name: [] for name in names}
+        for _ in range(options.rounds):
+            for name in random.sample(names, len(names)):
+                results[name].append(bench.run(name, clients, options.requests))
+        print(table(mpm, clients, results, options), flush=True)
+    bench.stop()
+
+
 def main() -> None:
-    requests = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-    if not shutil.which("ab"):
-        raise SystemExit("ab is not installed (Debian: apache2-utils)")
-    env = Env()
+    options, env = arguments(), Env()
+    print(f"{options.requests} requests a run, {options.rounds} rounds, {os.cpu_count()} cores, Linux {os.uname().release}, "
+          f"load {os.getloadavg()[0]:.1f} at the start", flush=True)
     try:
-        bench = Bench(env, requests)
-        results = {name: [] for name in bench.variants()}
-        for name, target in bench.variants().items():
-            answer = request(bench.apache.port, target)
-            if answer.status != 200:
-                raise SystemExit(f"{name}: {answer.raw[:200]!r}\n" + "\n".join(bench.apache.error_log.lines()[-5:]))
-        for _ in range(rounds):
-            for name, target in bench.variants().items():
-                results[name].append(bench.run(name, target))
-        print(f"{CLIENTS} clients, {requests} requests a run, median of {rounds} interleaved runs, {os.cpu_count()} cores\n")
-        print(f"{'':14}{'req/s':>8}{'p50 ms':>9}{'p99 ms':>9}{'Apache us':>11}{'daemon us':>11}")
-        for name, runs in results.items():
-            median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            print(f"{name:14}{median['rate']:8.0f}{median['p50']:9.2f}{median['p99']:9.2f}{median['apache']:11.0f}"
-                  f"{median['daemon']:11.0f}")
-        bench.stop()
+        programs = Programs(env)
+        for mpm in options.mpm.split(","):
+            measure(env, programs, mpm, options)
     finally:
         env.close()
+    print(f"\nload {os.getloadavg()[0]:.1f} at the end")
 
 
 if __name__ == "__main__":

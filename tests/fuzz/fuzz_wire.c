@@ -47,6 +47,39 @@ static void check_reply(struct span message)
 	must(span_equal(message, span_of(again, sizeof(again))));
 }
 
+static void check_relay_head(struct span message)
+{
+	struct wire_relay_head head;
+	uint8_t again[WIRE_RELAY_START_LEN];
+
+	if (wire_relay_head_parse(message, &head) != 0)
+		return;
+	must(wire_headers_valid(head.headers));
+	must(head.headers.data + head.headers.len == message.data + message.len);
+	wire_relay_head_write(&head, again);
+	must(memcmp(again, message.data, sizeof(again)) == 0);
+}
+
+/* What comes out does not depend on where the stream is cut. */
+static void check_pieces(struct span input)
+{
+	struct wire_pieces whole = {0}, bytes = {0};
+	struct span rest = input, body;
+	size_t whole_len = 0, bytes_len = 0;
+	int result, single = 0;
+
+	while ((result = wire_pieces_next(&whole, &rest, &body)) == 1) {
+		must(body.len > 0 && body.data >= input.data && body.data + body.len <= input.data + input.len);
+		whole_len += body.len;
+	}
+	for (size_t i = 0; i < input.len && single == 0; i++) {
+		struct span one = span_of(input.data + i, 1);
+		while ((single = wire_pieces_next(&bytes, &one, &body)) == 1)
+			bytes_len += body.len;
+	}
+	must(result == single && whole_len == bytes_len && whole.ended == bytes.ended);
+}
+
 /* Lines that may go to a client can neither end the head nor add a field of their own. */
 static void check_headers(struct span lines)
 {
@@ -67,6 +100,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_request(input);
 	check_reply(input);
+	check_relay_head(input);
+	check_pieces(input);
 	check_headers(input);
 	return 0;
 }

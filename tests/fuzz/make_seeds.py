@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire and DIRECTORY/token."""
+"""Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire, DIRECTORY/token and DIRECTORY/status."""
 import json
 import pathlib
 import struct
@@ -40,6 +40,9 @@ def wire_seeds():
     yield FIELDS[13]
     yield struct.pack("<BBHHHIIQ", 1, 1, 200, 0, 0, 0, 0, 7)
     yield struct.pack("<BBHHHIIQ", 1, 2, 429, 28, 0, 5, 0, 0)
+    fields = struct.pack("<HHIHHHI", 1, 0, 2, 200, 2, 0, len(FIELDS[13])) + FIELDS[13]
+    yield b"HANDREL1" + struct.pack("<IHH", 16 + len(fields), 2, 0) + fields
+    yield struct.pack("<I5sI1sI", 5, b"hello", 1, b"!", 0)
 
 
 def token_seeds():
@@ -51,8 +54,14 @@ def token_seeds():
     yield b"k" + vectors["keyring"].encode()
 
 
+def status_seeds():
+    text = b"# HELP a b\n# TYPE a histogram\na_bucket{b=\"c\\\\\\\"\",le=\"0.1\"} 1\na_sum 0.5\na_count 1\n"
+    yield text
+    yield b"HANDSTAT" + struct.pack("<IIQHHI", 32 + len(text), 0, 7, 1, 0, 0) + text
+
+
 def main(directory):
-    for name, seeds in (("wire", wire_seeds()), ("token", token_seeds())):
+    for name, seeds in (("wire", wire_seeds()), ("token", token_seeds()), ("status", status_seeds())):
         folder = pathlib.Path(directory) / name
         folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds):

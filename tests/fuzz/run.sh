@@ -16,11 +16,11 @@ if ! command -v clang >/dev/null; then
 fi
 
 /usr/bin/python3 tests/fuzz/make_seeds.py "$out/corpus"
-for name in wire token; do
+for name in wire token status; do
 	clang -std=gnu17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 		-o "$out/fuzz_$name" "tests/fuzz/fuzz_$name.c" lib/*.c -lsodium
 done
-for name in wire token; do
+for name in wire token status; do
 	echo "== fuzz_$name, $seconds s"
 	if ! "$out/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
 		-artifact_prefix="$out/$name-" "$out/corpus/$name" >"$out/$name.log" 2>&1; then

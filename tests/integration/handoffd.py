@@ -20,7 +20,7 @@ class Handoffd:
     options     at top level, e.g. {"log-debug": "true"}
     """
 
-    suspicious = re.compile(r"event=(fatal|killed|crashed|exited|died|role-died)\b|" + SANITIZER_REPORT.pattern)
+    suspicious = re.compile(r"event=(fatal|crashed)\b|event=exited\b.*status=[1-9]|" + SANITIZER_REPORT.pattern)
     ready = re.compile(r"handoffd\[\d+\]: event=ready")
 
     def __init__(self, env: Env, backends=None, listens=None, upstreams=None, keys: KeyRing = None, options=None,
@@ -106,8 +106,9 @@ class Handoffd:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self.stop()
+        assert kind is not None or not (found := self.undeclared()), "undeclared log lines:\n" + "\n".join(found)
 
     # -- roles
 
@@ -147,7 +148,7 @@ class Handoffd:
         return wait_for(again, 10, f"a new {role}")
 
     def counters(self, role: str, backend: str = None) -> dict:
-        """Counters of a role by name: it logs them on SIGUSR1."""
+        """Counters of a role, "name" or "name/label" as in docs/metrics.md: it logs them on SIGUSR1."""
         pid, since = self.pid(role, backend), self.log.position()
         os.kill(pid, signal.SIGUSR1)
         pattern = rf"handoffd-{role}\[{pid}\]: .*event=counter\b"
@@ -156,8 +157,8 @@ class Handoffd:
         result = {}
         for line in self.log.find(pattern, since):
             fields = dict(re.findall(r"(\w+)=(\S+)", line))
-            name = f"{fields['group']}/{fields['name']}" if "group" in fields else fields["name"]
-            result[name] = int(fields.get("count") or fields.get("value"))
+            name = f"{fields['name']}/{fields['label']}" if "label" in fields else fields["name"]
+            result[name] = int(fields["value"])
         return result
 
     # -- log

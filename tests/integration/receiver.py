@@ -18,17 +18,20 @@ import contextlib
 import http.client
 import json
 import os
+import pathlib
 import select
 import socket
 
+import application
 import handoff1
+from backend import Backend
 from env import SANITIZE, Apache, Env, KeyRing
 
 ROGUE_UID = 61002  # listens where it must not
 
 APP = r"""<?php
 parse_str($_SERVER['REDIRECT_QUERY_STRING'] ?? $_SERVER['QUERY_STRING'] ?? '', $query); // an ErrorDocument has no $_GET
-$plan = json_decode(base64_decode(strtr($query['plan'] ?? '', '-_', '+/')), true) ?? [];
+$plan = json_decode(base64_decode(strtr($query['plan'] ?? $_SERVER['HTTP_X_PLAN'] ?? '', '-_', '+/')), true) ?? [];
 $binding = $plan['binding'] ?? $_SERVER['HANDOFF_BINDING'] ?? '';
 if (!empty($plan['read'])) { file_get_contents('php://input'); }
 if (isset($plan['status'])) { http_response_code($plan['status']); }
@@ -37,7 +40,11 @@ if (!empty($plan['show'])) {
     echo json_encode($_SERVER);
     return;
 }
-$data = isset($plan['repeat']) ? str_repeat($plan['data'], $plan['repeat']) : ($plan['data'] ?? '');
+$data = isset($plan['data64']) ? base64_decode($plan['data64']) : $plan['data'] ?? '';
+if (isset($plan['repeat'])) { $data = str_repeat($data, $plan['repeat']); }
+if (isset($plan['length'])) {
+    $data = substr(str_repeat($data, intdiv($plan['length'], strlen($data)) + 1), 0, $plan['length']);
+}
 function le64(int $n): string { return pack('P', $n); }
 if (isset($plan['sign'])) {
     $sign = $plan['sign'];
@@ -58,7 +65,7 @@ if (!empty($plan['late'])) { // an early flush, and only then the request body
 }
 if (!empty($plan['merged'])) { file_get_contents('php://input'); echo json_encode(apache_request_headers()); }
 if (!empty($plan['echo'])) { echo $data; }
-if (!empty($plan['output'])) { echo $plan['output']; }
+if (!empty($plan['output'])) { echo str_repeat($plan['output'], $plan['pad'] ?? 1); }
 """
 
 
@@ -201,10 +208,94 @@ class Site(Apache):
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.workers())
 
 
+HANDLERS = ("php", "cgi", "back")
+
+
+class Everywhere(Site):
+    """The same application three times: app.php (mod_php on prefork, else php-fpm), app.cgi (mod_cgi on prefork, else
+    mod_cgid) and app.back (mod_proxy_http), each reached by every route:
+
+        /app.H                direct                      /H/errors/x      ErrorDocument
+        /H/index/             DirectoryIndex              /H/redirect      internal redirect of a CGI program
+        /H/fallback/x         FallbackResource            /H/page.shtml    part of a page (SSI)
+        /H/folder/x           rewrite in a <Directory>
+        /H/server/x           rewrite of the server
+    """
+
+    ROUTES = {"direct": "/app.{}", "index": "/{}/index/", "fallback": "/{}/fallback/x", "folder": "/{}/folder/x",
+              "server": "/{}/server/x", "errors": "/{}/errors/x", "redirect": "/{}/redirect"}
+    SERVER = """ScriptSock @docroot@/../cgid.sock
+AddHandler cgi-script .cgi
+AddOutputFilter INCLUDES .shtml
+<FilesMatch "[.]back$">
+    SetHandler "proxy:http://127.0.0.1:@backend@"
+</FilesMatch>
+SocketHandoffBindingHeader X-Edge-Binding
+SocketHandoffConnectTimeoutMs 300
+LimitRequestFieldSize 65536
+RewriteEngine On
+"""
+    HANDLER = """<Directory @docroot@/@h@/index>
+    DirectoryIndex app.@h@
+</Directory>
+<Directory @docroot@/@h@/fallback>
+    DirectoryIndex disabled
+    FallbackResource /app.@h@
+</Directory>
+<Directory @docroot@/@h@/folder>
+    RewriteEngine On
+    RewriteRule ^ /app.@h@ [L]
+</Directory>
+RewriteRule ^/@h@/server/ /app.@h@ [PT]
+<Location /@h@/errors>
+    ErrorDocument 404 /app.@h@
+</Location>
+AliasMatch ^/@h@/redirect$ @docroot@/to-@h@.cgi
+<Directory @docroot@/@h@>
+    Options +Includes
+</Directory>
+"""
+
+    def __init__(self, env: Env, mpm: str = "event", conf: str = "", **how):
+        self.mpm, self.backend = mpm, Backend()
+        script = "cgi" if mpm == "prefork" else "cgid"
+        server = self.SERVER if script == "cgid" else self.SERVER.partition("\n")[2]
+        server = server.replace("@backend@", str(self.backend.port))
+        conf = server + "".join(self.HANDLER.replace("@h@", handler) for handler in HANDLERS) + conf
+        super().__init__(env, mpm, conf, more_modules=[script, "remoteip", *how.pop("more_modules", ())], **how)
+
+    def start(self) -> None:
+        source = pathlib.Path(application.__file__).read_text()
+        self.page("app.cgi", source)
+        self.page("app.back", "not read")
+        for handler in HANDLERS:
+            self.page(f"to-{handler}.cgi", "#!/bin/sh\n"
+                      f"printf 'Location: /app.{handler}\\nX-Socket-Handoff: /of/the/redirect\\n\\n'\n")
+            self.page(f"{handler}/page.shtml", f'before<!--#include virtual="/app.{handler}" -->after\n')
+            for folder in ("fallback", "folder"):
+                (self.docroot / handler / folder).mkdir()
+        self.page("php/index/app.php", APP)
+        self.page("cgi/index/app.cgi", source)
+        self.page("back/index/app.back", "not read")
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        self.backend.close()
+
+    def route(self, name: str, handler: str) -> str:
+        return self.ROUTES[name].format(handler)
+
+    def request(self, plan: dict, target: str, method="GET", version="1.1", headers=(), body=b"") -> bytes:
+        """The bytes of a request; the plan travels in a header, which every route leaves alone."""
+        lines = [f"{method} {target} HTTP/{version}", "Host: localhost", f"X-Plan: {self.query(plan)}", *headers]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
 @contextlib.contextmanager
-def as_uid(uid: int):
+def as_uid(uid: int, gid: int = None):
     """Act as another user: SO_PEERCRED keeps who called listen()."""
-    os.setegid(uid)
+    os.setegid(uid if gid is None else gid)
     os.seteuid(uid)
     try:
         yield

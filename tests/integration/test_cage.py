@@ -148,7 +148,8 @@ def test_descriptors(family, role):
     assert links.pop(2) == str(family.log)
     strangers = [link for link in links.values()
                  if not re.fullmatch(r"socket:\[\d+\]|anon_inode:\[(eventpoll|eventfd|timerfd)\]", link)]
-    assert not strangers
+    # Its own page of counters; the gate has those of streamer and dialer.
+    assert strangers == ["/memfd:handoffd-metrics (deleted)"] * (2 if role == "gate" else 1)
 
 
 @pytest.mark.parametrize("role", UIDS)
@@ -383,7 +384,9 @@ def test_does_not_start_with_another_kind_of_socket(start_gate, scratch, family,
     other.close()
     log = log_until_end_or_ready(process)
     assert end(process) == 1
-    assert "inherited descriptor 3 is not a listening AF_UNIX SOCK_SEQPACKET socket" in log
+    # One of the right kind that nobody bound is at no configured path.
+    right = "inherited descriptor 3 is not an AF_UNIX SOCK_SEQPACKET socket" if listening else "no inherited socket is bound"
+    assert right in log
 
 
 @needs_root

@@ -181,13 +181,13 @@ def test_refusal(stack, case):
     plan = {"path": stack.daemon.path(), "data": '{"prompt":"x"}', **change}
     if plan["path"] == "gone":
         plan["path"] = str(stack.daemon.run / "gone.sock")
-    since, forwarded = stack.error_log.position(), stack.daemon.counters("gate")["forwarded"]
+    since, forwarded = stack.error_log.position(), stack.daemon.counters("gate")["handoffd_forwarded_total"]
     stack.expect(f"reason=({reason})")
     response = request(stack.port, stack.emit(**plan))
     assert response.status == status and b"prompt" not in response.body
     assert (response.header("Retry-After") is not None) == (status == 503)
     stack.error_log.wait(f"reason=({reason})", 3, since)
-    assert stack.daemon.counters("gate")["forwarded"] == forwarded, "the daemon got it all the same"
+    assert stack.daemon.counters("gate")["handoffd_forwarded_total"] == forwarded, "the daemon got it all the same"
 
 
 def test_refusals_of_one_status_look_alike(stack):

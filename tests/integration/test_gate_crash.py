@@ -164,7 +164,7 @@ def test_workers_take_turns(start):
         assert serves(daemon)
     since = daemon.log.position()
     os.kill(daemon.process.pid, signal.SIGUSR1)
-    daemon.log.wait(r"handoffd-gate\[\d+\]: event=counter name=forwarded count=9", since=since)
+    daemon.log.wait(r"handoffd-gate\[\d+\]: event=counter name=handoffd_forwarded_total value=9", since=since)
 
 
 def test_other_workers_serve(start):

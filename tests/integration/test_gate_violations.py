@@ -87,7 +87,7 @@ def unharmed(gate):
 
 
 def count(gate, reason: str) -> int:
-    return gate.daemon.counters("gate").get(reason, 0)
+    return gate.daemon.counters("gate").get(f"daemon_handoff_errors_total/{reason}", 0)
 
 
 def expect_closed(gate, reason: str, send, closed=True) -> None:

@@ -8,8 +8,7 @@ import os
 
 import pytest
 
-import handoff1
-from env import Apache, KeyRing
+from env import Apache, KeyRing, wait_for
 from receiver import Answer, Site
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Apache, php-fpm and listeners under several uids need root")
@@ -108,6 +107,9 @@ def assert_refused(site, gate, mark, answer, status, reason, secret=SECRET):
     text = "\n".join(site.error_log.lines(mark))
     assert secret not in text and "v1.test1" not in text
     site.expect(f"reason={logged[0]} ")
+    assert len([line for line in text.splitlines() if "AHSH" in line]) == 1
+    note = f"{status} {len(answer.body)} {logged[0]} -"
+    wait_for(lambda: site.notes()[-1:] == [note], 5, f"{note!r} at the end of the access log")
 
 
 @pytest.mark.parametrize("name", REFUSALS)
@@ -226,7 +228,7 @@ def test_inbound_headers_are_removed(site, path):
 # ---------------------------------------------------------------- configuration
 
 KEYS = "SocketHandoffKeyFile @keys@\n"
-PEER = "SocketHandoffPeer 0\n"
+PEER = "SocketHandoffPeer 0\nSocketHandoffSocket *\n"
 FAULTS = {
     "SocketHandoffEnabled maybe": 'SocketHandoffEnabled: "maybe" is neither On nor Off',
     "SocketHandoffRequireToken 1": 'SocketHandoffRequireToken: "1" is neither On nor Off',
@@ -243,6 +245,25 @@ FAULTS = {
     "SocketHandoffPeer @no-such-group": 'SocketHandoffPeer: "@no-such-group" is not a group',
     "SocketHandoffPeer 65534": 'SocketHandoffPeer: "65534" is the id of everybody who is not known here',
     "<Location /x>\nSocketHandoffKeyFile /keys\n</Location>": "SocketHandoffKeyFile not allowed",
+    "SocketHandoffConnectTimeoutMs 99999999999999999999": '"99999999999999999999" is not a whole number',
+    "SocketHandoffConnectTimeoutMs +5": 'SocketHandoffConnectTimeoutMs: "+5" is not a whole number',
+    "SocketHandoffMaxData 1073741825": 'SocketHandoffMaxData: "1073741825" is not a whole number',
+    "SocketHandoffMaxData 32M": 'SocketHandoffMaxData: "32M" is not a whole number',
+    "SocketHandoffProtocol RAW": 'SocketHandoffProtocol: "RAW" is neither handoff nor raw',
+    "SocketHandoffSocket /run/" + "x" * 104: "is longer than 107 bytes",
+    "SocketHandoffAllowedPrefix /run/../nowhere/..": 'SocketHandoffAllowedPrefix: "/run/../nowhere/.." cannot be',
+    'SocketHandoffPeer ""': "SocketHandoffPeer requires at least one argument",
+    "SocketHandoffPeer 4294967295": 'SocketHandoffPeer: "4294967295" is not a user',
+    "SocketHandoffPeer -1": 'SocketHandoffPeer: "-1" is not a user',
+    "SocketHandoffPeer @": 'SocketHandoffPeer: "@" is not a group',
+    "SocketHandoffPeer root nobody-here": 'SocketHandoffPeer: "nobody-here" is not a user',
+    "SocketHandoffPeerLabel": "SocketHandoffPeerLabel requires at least one argument",
+    "SocketHandoffBindingHeader X_Binding": 'SocketHandoffBindingHeader: "X_Binding" is not a name of letters',
+    "SocketHandoffBindingHeader 1": 'SocketHandoffBindingHeader: "1" is not a name of letters',
+    "SocketHandoffBindingHeader Connection": 'SocketHandoffBindingHeader: "Connection" has a meaning of its own',
+    "SocketHandoffBindingHeader x-handoff-token": 'SocketHandoffBindingHeader: "x-handoff-token" has a meaning',
+    "SocketHandoffBindingHeader host": 'SocketHandoffBindingHeader: "host" has a meaning of its own',
+    "SocketHandoffKeyFile": "SocketHandoffKeyFile takes one argument",
 }
 
 
@@ -262,6 +283,7 @@ INCOMPLETE = {
                         "SocketHandoffKeyFile is missing"),
     "on in one host": ("SocketHandoffEnabled Off\n<VirtualHost *:1>\nSocketHandoffEnabled On\n" + PEER +
                        "</VirtualHost>\n", "SocketHandoffKeyFile is missing"),
+    "no socket list": (KEYS + "SocketHandoffPeer 0\n", "SocketHandoffSocket is missing"),
     "raw with token, no peer": (KEYS + "SocketHandoffProtocol raw\n", "SocketHandoffPeer is missing"),
 }
 
@@ -281,13 +303,64 @@ def test_key_file_mode(env, mode):
     assert result.returncode != 0 and f"AHSH0002: SocketHandoffKeyFile: {keys}" in result.stderr
 
 
+def key_file_fault(keys, fault):
+    """Make the key file unusable in some way; what the message must say."""
+    text = keys.read_text()
+    if fault == "another owner":
+        os.chown(keys, 1234, 0)
+    elif fault == "a directory":
+        keys.unlink()
+        keys.mkdir()
+    elif fault == "a link":
+        keys.rename(keys.with_suffix(".real"))
+        keys.symlink_to(keys.with_suffix(".real"))
+    elif fault == "a pipe":
+        keys.unlink()
+        os.mkfifo(keys, 0o600)
+    elif fault == "empty":
+        keys.write_text("")
+    elif fault == "no key in it":
+        keys.write_text("# nothing\n\n")
+    elif fault == "a short key":
+        keys.write_text("main sign AAAA *\n")
+        return ":1: "
+    elif fault == "a key twice":
+        keys.write_text(text + text)
+        return ":2: "
+    elif fault == "an unknown state":
+        keys.write_text(text.replace(" sign ", " maybe "))
+        return ":1: "
+    elif fault == "no path":
+        keys.write_text(text.replace(" *", ""))
+        return ":1: "
+    return ": "
+
+
+@pytest.mark.parametrize("fault", ["another owner", "a directory", "a link", "a pipe", "empty", "no key in it",
+                                   "a short key", "a key twice", "an unknown state", "no path"])
+def test_key_file_fault(env, fault):
+    """It says which file, which line, and no key."""
+    ring = KeyRing(env)
+    keys = ring.file()
+    where = key_file_fault(keys, fault)
+    result = Apache.configtest(env, PEER + f"SocketHandoffKeyFile {keys}")
+    lines = [line for line in result.stderr.splitlines() if "AHSH" in line]
+    assert result.returncode != 0 and len(lines) == 1
+    assert f"AHSH0002: SocketHandoffKeyFile: {keys}{where}" in lines[0] and len(lines[0]) < 500
+    assert base64.b64encode(ring.key.secret).decode() not in result.stderr
+
+
 COMPLETE = {
     "off": "SocketHandoffEnabled Off\n",
     "off, on where it is complete": "SocketHandoffEnabled Off\n<Location /x>\nSocketHandoffEnabled On\n" + PEER +
                                     "</Location>\n" + KEYS,
     "as the original": "SocketHandoffProtocol raw\nSocketHandoffRequireToken Off\n",
-    "several peers": KEYS + "SocketHandoffPeer root 0 @root @0\nSocketHandoffPeer www-data\n",
+    "several peers": KEYS + "SocketHandoffPeer root 0 @root @0\nSocketHandoffPeer www-data\nSocketHandoffSocket /run/a.sock /run/b.sock\n",
     "old name of the prefix": KEYS + PEER + "SocketHandoffAllowedPrefix /var/run\n",
+    "labels": KEYS + PEER + "SocketHandoffPeerLabel one two\n<Location /x>\nSocketHandoffPeerLabel three\n"
+              "</Location>\n",
+    "binding header": KEYS + PEER + "SocketHandoffBindingHeader X-Handoff-Binding\n<Location /x>\n"
+                      "SocketHandoffBindingHeader Off\n</Location>\n",
     "prefix that is not there yet": KEYS + PEER + "SocketHandoffAllowedPrefix /run/not/yet/\n",
 }
 

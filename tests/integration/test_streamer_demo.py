@@ -110,7 +110,8 @@ def test_byte_exact(demo):
 
 @pytest.mark.parametrize("prompt", [
     'say "hi" \\ and \\\\ and \\n', "two\nlines\r\nand\ttab", "grüß \U0001f600 日本語\u2028end", "\x01\x1f\x7f",
-    "data: x\n\nevent: y\n\n", "  leading and trailing  ", "", " ", "a" * 5000 + "ü" * 5000, "</script>&amp;"])
+    "data: x\n\nevent: y\n\n", "  leading and trailing  ", "", " ", "a" * 5000 + "ü" * 5000, "</script>&amp;"],
+    ids=["quotes", "line-ends", "unicode", "control", "sse", "blanks", "empty", "blank", "long", "markup"])
 def test_prompt_arrives_escaped_once(demo, prompt):
     escaped = json.dumps({"prompt": prompt}).encode()
     plain = json.dumps({"prompt": prompt}, ensure_ascii=False).encode()
@@ -165,7 +166,7 @@ def test_application_status_that_is_no_stream(demo, status):
     b"hello", b"[]", b"{", b'{"prompt":"a"}{}', b'{"prompt":1}', b'{"prompt":"a","prompt":"b"}',
     b'{"x":{"y":1,"y":2},"prompt":"a"}', b'{"prompt":"\xff"}', b'{"prompt":"\\ud800"}', b'{"prompt":"a\\u0000b"}',
     b'{"messages":[]}', b'{"prompt":"a","max_tokens":"7"}', b"\0", b"[" * 10000, b'{"a":' * 10000,
-    b'{"temperature":1e999}'])
+    b'{"temperature":1e999}'], ids=range(16))
 def test_invalid_requests(demo, data):
     reply = refused(demo, data)
     assert (reply.status, reply.reason) == (400, "request-invalid")
@@ -206,7 +207,7 @@ def test_client_that_sends_more_does_no_harm(demo):
 
 def test_reply_too_late(demo):
     """Nobody waits for `accepted` any more: the client's socket is not touched, and closed."""
-    before = demo.counters("streamer").get("streamer/accept-too-late", 0)
+    before = demo.counters("streamer").get("handoffd_accept_too_late_total", 0)
     pair = handoff1.tcp_pair()
     data = prompt_data("x")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -215,7 +216,7 @@ def test_reply_too_late(demo):
         fields = handoff1.make_fields(pair.server, demo.path(), data, key=demo.keys.key)
         handoff1.send(sender.sock, handoff1.encode(fields), [pair.server, theirs])
         theirs.close()
-        wait_for(lambda: demo.counters("streamer").get("streamer/accept-too-late", 0) == before + 1, 5)
+        wait_for(lambda: demo.counters("streamer").get("handoffd_accept_too_late_total", 0) == before + 1, 5)
         pair.client.setblocking(False)
         with pytest.raises(BlockingIOError):
             pair.client.recv(1)  # neither data nor an end: our copy is open still, as Apache's would be
@@ -225,7 +226,7 @@ def test_reply_too_late(demo):
 def test_slow_reader_delays_nobody(handoffd_factory):
     daemon = handoffd_factory(allow_peer=(os.geteuid(),), backends={"demo": {"type": "demo", "delay": 0}})
     with Exchange(daemon, prompt_data(LONG)) as slow:
-        wait_for(lambda: daemon.counters("streamer").get("streamer/pauses", 0) >= 1, 10, "pause")
+        wait_for(lambda: daemon.counters("streamer").get("handoffd_pauses_total", 0) >= 1, 10, "pause")
         before = proc_status(daemon.pid("streamer"))["VmRSS"]
         for _ in range(20):
             start = time.monotonic()
@@ -295,6 +296,7 @@ def test_log_line(demo):
 def test_stop_lets_streams_finish(handoffd_factory):
     daemon = handoffd_factory(allow_peer=(os.geteuid(),), backends={"demo": {"type": "demo", "delay": 100}})
     pid = daemon.pid("streamer")
+    daemon.expect("event=exited role=streamer .*status=0")
     with Exchange(daemon, prompt_data("x")) as made:
         made.read_until(b"data:")
         os.kill(pid, signal.SIGTERM)
@@ -306,6 +308,7 @@ def test_stop_lets_streams_finish(handoffd_factory):
 def test_stop_ends_streams_with_an_error(handoffd_factory):
     daemon = handoffd_factory(allow_peer=(os.geteuid(),), backends={"demo": {"type": "demo", "delay": 8000}})
     pid = daemon.pid("streamer")
+    daemon.expect("event=exited role=streamer .*status=0")
     with Exchange(daemon, prompt_data("x")) as made:
         made.read_until(b"data:")
         os.kill(pid, signal.SIGTERM)
@@ -331,7 +334,7 @@ def test_only_the_gate_may_connect(demo):
         except BaseException:
             os._exit(5)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (3, 4)
-    before = demo.counters("streamer").get("streamer/peer-forbidden", 0)
+    before = demo.counters("streamer").get("handoffd_peer_forbidden_total", 0)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.connect(str(path))  # root may open the socket file, and is still not the gate
         sock.settimeout(2)
@@ -339,5 +342,5 @@ def test_only_the_gate_may_connect(demo):
             assert sock.recv(1) == b""
         except ConnectionResetError:
             pass
-    assert demo.counters("streamer")["streamer/peer-forbidden"] > before
+    assert demo.counters("streamer")["handoffd_peer_forbidden_total"] > before
     assert exchange_begins(demo)

@@ -68,7 +68,7 @@ def test_concurrent_streams_complete(handoffd_factory):
     for number, raw in enumerate(read_all(clients, 60)):
         assert parse_response(raw).text() == f"stream {number}" + TEXT
     counters = daemon.counters("streamer")
-    assert counters["outcome/done"] == STREAMS
+    assert counters["handoffd_streams_total/done"] == STREAMS
     wait_for(lambda: len(daemon.log.find("event=stream-end")) > 0, 5)
 
 
@@ -87,7 +87,7 @@ def test_memory_of_an_idle_stream(handoffd_factory, capsys):
     assert each < USER_MEMORY_MAX
     for client in [*warm, *clients]:
         client.close()
-    wait_for(lambda: daemon.counters("streamer").get("outcome/client-gone", 0) == STREAMS + 50, 10, "ends of streams")
+    wait_for(lambda: daemon.counters("streamer").get("handoffd_streams_total/client-gone", 0) == STREAMS + 50, 10, "ends of streams")
 
 
 def test_all_clients_leave_at_once(handoffd_factory):

@@ -56,7 +56,7 @@ PROMPTS = ['say "hi" \\ and \\\\n', "two\nlines\r\nand\ttab", "grüß \U0001f600
            "x" * 20000]
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("prompt", PROMPTS, ids=["quotes", "line-ends", "unicode", "sse", "long"])
 def test_echo(env, prompt):
     """mock-llm builds its answer from the request it got, so the text went both ways."""
     with MockLLM(env, streaming={"chunkSize": 50, "chunkIntervalMs": 0}) as mock, openai(env, mock.url) as daemon:
@@ -70,8 +70,8 @@ def test_messages_and_connection_reuse(llm):
     for _ in range(5):
         assert exchange(llm, json.dumps({"messages": messages}).encode()).text() == "last one"
     counters = llm.counters("streamer")
-    assert counters["streamer/transfers"] >= 5
-    assert counters["streamer/dials"] < counters["streamer/transfers"], "no connection was used twice"
+    assert counters["handoffd_upstream_requests_total"] >= 5
+    assert counters["handoffd_dials_total"] < counters["handoffd_upstream_requests_total"], "no connection was used twice"
 
 
 def test_many_at_once(llm, in_threads):
@@ -80,13 +80,24 @@ def test_many_at_once(llm, in_threads):
 
 
 def test_head_does_not_ask(llm):
-    before = llm.counters("streamer").get("streamer/transfers", 0)
+    before = llm.counters("streamer").get("handoffd_upstream_requests_total", 0)
     assert exchange(llm, prompt_data("x"), method="HEAD").status == 200
-    assert llm.counters("streamer").get("streamer/transfers", 0) == before
+    assert llm.counters("streamer").get("handoffd_upstream_requests_total", 0) == before
 
 
 def test_prompt_is_needed(llm):
     assert refused(llm, b"{}").reason == "request-invalid"
+
+
+def test_real_error(env):
+    wrong_key = {"error": {"message": "Incorrect API key provided.", "code": "invalid_api_key"}}
+    rules = [("contains(body.messages[-1].content, 'error-401')", 401, wrong_key)]
+    with MockLLM(env, rules) as mock, openai(env, mock.url) as daemon:
+        # Asked to stream, mock-llm answers 200 and tells of the error in the stream.
+        response = exchange(daemon, prompt_data("error-401"))
+        assert response.status == 200 and response.error()["code"] == "upstream-error"
+        assert b"API key" not in response.raw and b"[DONE]" not in response.raw
+        assert exchange(daemon, prompt_data("fine")).text() == "fine"
 
 
 def test_tls(env, mock_llm, openai_factory):
@@ -229,7 +240,8 @@ def test_legal_forms(scripted, end, cut):
     (b"data: " + CONTENT % b"a" + b"\n\n" + b"data: garbage\n\n", True, "upstream-error"),
     (b"data: " + CONTENT % b"a" + b'\n\ndata: {"error":{"message":"inner secret"}}\n\n', True, "upstream-error"),
     (b"data: " + CONTENT % b"a" + b"\n\ndata: " + b"x" * 300000, True, "upstream-error"),  # endless line
-    (b"data: " + CONTENT % b"a" + b"\n\n" + b"data: x\n" * 50000, True, "upstream-error")])  # endless event
+    (b"data: " + CONTENT % b"a" + b"\n\n" + b"data: x\n" * 150000, True, "upstream-error")],  # endless event
+    ids=["no-done", "cut", "garbage", "error", "endless-line", "endless-event"])
 def test_late_errors(scripted, raw, finish, code):
     upstream, daemon = scripted(sse_script(raw, finish))
     response = exchange(daemon, prompt_data("x"))
@@ -263,7 +275,8 @@ def test_done_ends_the_stream_though_the_upstream_does_not(scripted):
     b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20000 + b"\r\n", b"", b"HTTP/1.1 200 OK\r\nX: ",
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'])
+    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'],
+    ids=["no-http", "giant-head", "nothing", "half-a-head", "gzip", "transfer-gzip", "no-stream"])
 def test_no_acceptable_answer(scripted, answer):
     def script(connection):
         connection.read_request()
@@ -302,7 +315,8 @@ def test_status_then_silence_sends_the_head(scripted):
         connection.wait_gone()
     upstream, daemon = scripted(script)
     with Exchange(daemon, prompt_data("x")) as made:
-        assert made.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+        head = made.read_until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n"), "\n".join(daemon.log.lines())
 
 
 def test_nobody_listens(openai_factory, env):
@@ -349,7 +363,7 @@ def test_slow_client_holds_the_upstream_back(scripted):
         connection.wait_gone(2)
     upstream, daemon = scripted(script)
     with Exchange(daemon, prompt_data("x")) as made:
-        wait_for(lambda: daemon.counters("streamer").get("streamer/pauses", 0) > 0, 10, "pause")
+        wait_for(lambda: daemon.counters("streamer").get("handoffd_pauses_total", 0) > 0, 10, "pause")
         time.sleep(0.5)
         stalled = len(sent)
         time.sleep(0.5)
@@ -413,13 +427,15 @@ def test_streams_survive_gate_and_dialer(scripted):
 
 @pytest.mark.parametrize("content, mode, what", [
     ("two words\n", 0o600, "not one line"), ("", 0o600, "not one line"), ("a\r\nX: y\n", 0o600, "not one line"),
-    (KEY, 0o644, "wider"), ("x" * 5000, 0o600, "too large|File")])
+    (KEY, 0o644, "wider"), ("x" * 5000, 0o600, "too large|File")],
+    ids=["blank", "empty", "two-lines", "mode", "long"])
 def test_bad_credentials(env, factory, content, mode, what):
     daemon = factory(Handoffd, wait=False, upstreams={"up": {"url": "http://127.0.0.1:9/v1"}},
                      backends={"llm": {"type": "openai", "upstream": "up",
                                        "credential-file": credential(env, content, mode)}})
-    daemon.expect("fatal|exited|died|gave up|error")
+    daemon.expect("event=(fatal|exited|killed|gave-up)")
     line = daemon.log.wait("handoffd-streamer.*credential", 5)[0]
+    daemon.stop()  # or it is tried again and again
     assert re.search(what, line), line
     assert KEY not in line
 

@@ -169,7 +169,7 @@ def test_refused_upstream_leaks_nothing(scripted):
     # Lingering closes and the pool's spare connection may take a moment.
     wait_for(lambda: all(len(open_fds(pid)) <= before[pid] + 1 for pid in roles), 4, "descriptors come back")
     assert scripted.ask(fine).text() == "fine"
-    assert scripted.daemon.counters("streamer")["outcome/upstream-error"] == 31
+    assert scripted.daemon.counters("streamer")["handoffd_streams_total/upstream-error"] == 31
 
 
 def test_slow_reader_gets_every_byte(scripted):
@@ -188,7 +188,7 @@ def test_slow_reader_gets_every_byte(scripted):
     with Client(scripted.apache.port, receive_buffer=65536, timeout=30) as slow:
         slow.send(get("/chat.php?prompt=x"))
         slow.read_until(b"00000000")
-        wait_for(lambda: scripted.daemon.counters("streamer").get("streamer/pauses", 0) > 0, 10, "upstream held back")
+        wait_for(lambda: scripted.daemon.counters("streamer").get("handoffd_pauses_total", 0) > 0, 10, "upstream held back")
         time.sleep(0.3)
         assert len(sent) < len(pieces), "all of it is in the daemon's memory"
         scripted.script = lambda connection: (connection.head(), connection.event("quick"), connection.done())
@@ -294,4 +294,4 @@ def test_more_than_a_thousand_streams(handoffd_factory, kind):
     if upstream is not None:
         assert upstream.most > count * 2 / 3, f"only {upstream.most} at once"
     # A stream is counted when it ends, which is before the client's side of the close was seen.
-    wait_for(lambda: daemon.counters("streamer").get("outcome/done") == count, 5, "all streams ended well")
+    wait_for(lambda: daemon.counters("streamer").get("handoffd_streams_total/done") == count, 5, "all streams ended well")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upstreams: the real npm mock-llm, a scripted one for faults, and TLS in front of either."""
+import functools
 import json
 import os
 import pathlib
@@ -13,8 +14,9 @@ import time
 NPM = pathlib.Path(__file__).parent / "npm"
 
 
+@functools.cache
 def npm_install(build: pathlib.Path):
-    """Install tests/integration/npm into BUILD/npm once. Returns the folder, or the reason why there is none."""
+    """Install tests/integration/npm into BUILD/npm once; one attempt a run. Returns the folder, or the reason why there is none."""
     target = build / "npm"
     lock = (NPM / "package-lock.json").read_text()
     if (target / ".installed").exists() and (target / ".installed").read_text() == lock:
@@ -238,7 +240,7 @@ class TlsFront(ScriptedUpstream):
                     while piece := plain.recv(65536):
                         connection.sock.sendall(piece)
                     connection.sock.unwrap()
-                except OSError:
+                except (OSError, ValueError):  # ValueError: the other direction has ended TLS already
                     pass
             thread = threading.Thread(target=back, daemon=True)
             thread.start()

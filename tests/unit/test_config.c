@@ -90,6 +90,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config->listens[0].mode, 0660);
 	assert_int_equal(config->listens[0].group, 33);
 	assert_int_equal(config->listens[0].max_connections, 4096);
+	assert_false(config->listens[0].relay);
 	assert_int_equal(config->n_backends, 1);
 	assert_string_equal(config->backends[0].name, "demo");
 	assert_int_equal(config->backends[0].type, BACKEND_DEMO);
@@ -109,23 +110,24 @@ static void test_defaults(void **state)
 
 static void test_everything(void **state)
 {
-	struct config *config = load_right("# comment with ${HOME}\n"
-	                                   "runtime-dir = /run/x // another\n"
-	                                   "key-file = /etc/k\n"
-	                                   "log-debug = true\n"
-	                                   "gate-user = 9001\n"
-	                                   "streamer-user = 9003\n"
-	                                   "dialer-user = 9002\n"
-	                                   "/* a long\n one */\n"
-	                                   "listen \"/run/b.sock\" {\n backend = ai\n allow-peer = {www-data, 77}\n"
-	                                   " mode = 0600\n group = 5\n max-connections = 7\n}\n" LISTEN BACKEND
-	                                   "backend \"ai\" { type = openai upstream = up user = 9004 workers = 3\n"
-	                                   " max-streams = 5 model = \"gpt 4\" credential-file = /etc/c\n"
-	                                   " first-byte-timeout = 1 idle-timeout = 2 write-timeout = 3\n"
-	                                   " max-duration = 4 keepalive = 0 delay = 0 }\n"
-	                                   "upstream \"up\" { url = \"https://api.example.org/v1/\" ca-file = /etc/ca\n"
-	                                   " connect-timeout = 9 }\n"
-	                                   "upstream \"spare\" { url = \"http://[::1]:8080\" }\n");
+	struct config *config =
+	    load_right("# comment with ${HOME}\n"
+	               "runtime-dir = /run/x // another\n"
+	               "key-file = /etc/k\n"
+	               "log-debug = true\n"
+	               "gate-user = 9001\n"
+	               "streamer-user = 9003\n"
+	               "dialer-user = 9002\n"
+	               "/* a long\n one */\n"
+	               "listen \"/run/b.sock\" {\n backend = ai\n allow-peer = {www-data, 77}\n"
+	               " mode = 0600\n group = 5\n max-connections = 7\n relay = yes\n}\n" LISTEN BACKEND
+	               "backend \"ai\" { type = openai upstream = up user = 9004 workers = 3\n"
+	               " max-streams = 5 model = \"gpt 4\" credential-file = /etc/c\n"
+	               " first-byte-timeout = 1 idle-timeout = 2 write-timeout = 3\n"
+	               " max-duration = 4 keepalive = 0 delay = 0 }\n"
+	               "upstream \"up\" { url = \"https://api.example.org/v1/\" ca-file = /etc/ca\n"
+	               " connect-timeout = 9 }\n"
+	               "upstream \"spare\" { url = \"http://[::1]:8080\" }\n");
 	const struct config_backend *ai = &config->backends[1];
 
 	(void)state;
@@ -145,6 +147,7 @@ static void test_everything(void **state)
 	assert_int_equal(config->listens[0].mode, 0600);
 	assert_int_equal(config->listens[0].group, 5);
 	assert_int_equal(config->listens[0].max_connections, 7);
+	assert_true(config->listens[0].relay);
 	assert_int_equal(config->backends[0].user.uid, 9003);
 	assert_int_equal(ai->type, BACKEND_OPENAI);
 	assert_int_equal(ai->user.uid, 9004);

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon/gate/request.h"
@@ -254,6 +255,57 @@ static void test_client_sockets(void **state)
 	check_form(&wire, (int[]){tcp[1], reply[1]}, 2, REASON_RELAY_FORBIDDEN);
 }
 
+static void check_relay(const struct wire_request *wire, int client, bool allowed, enum reason expected)
+{
+	struct request_rules rules = rules_now();
+	struct request request;
+
+	rules.relay = allowed;
+	rules.connection = sockets[1];
+	pass(wire, (int[]){client, reply[1]}, 2, &request);
+	assert_string_equal(reason_name(request_check_form(&request, &rules)), reason_name(expected));
+	/* The binding's peer is not to be seen here, its form is. */
+	if (expected == REASON_OK)
+		assert_int_equal(request_check_token(&request, &rules), REASON_OK);
+	request_close(&request);
+}
+
+static void test_relay(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = ""};
+	struct wire_request wire;
+	int listener FD_CLEANUP = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int connected FD_CLEANUP = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(address);
+	int stream[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, stream), 0);
+	fill(&wire, binding, token, digest, PATH);
+	wire.flags = WIRE_FLAG_RELAY;
+	check_relay(&wire, stream[1], true, REASON_OK);
+	check_relay(&wire, stream[1], false, REASON_RELAY_FORBIDDEN);
+	check_relay(&wire, tcp[1], true, REASON_CLIENT_SOCKET);
+	check_relay(&wire, reply[0], true, REASON_CLIENT_SOCKET);
+	check_relay(&wire, connected, true, REASON_CLIENT_SOCKET);
+	/* An abstract name of the kernel's choice. */
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+	assert_int_equal(connect(connected, (struct sockaddr *)&address, len), 0);
+	check_relay(&wire, listener, true, REASON_CLIENT_SOCKET);
+	check_relay(&wire, connected, true, REASON_CLIENT_SOCKET);
+	/* Made by another user than the sender. */
+	fd_close_all(stream, 2);
+	if (geteuid() == 0) {
+		assert_int_equal(seteuid(1), 0);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, stream), 0);
+		assert_int_equal(seteuid(0), 0);
+		check_relay(&wire, stream[1], true, REASON_PEER_FORBIDDEN);
+		fd_close_all(stream, 2);
+	}
+}
+
 static void test_memfd(void **state)
 {
 	struct wire_request wire;
@@ -384,6 +436,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_strip_without_token, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_descriptors, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_client_sockets, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_relay, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_memfd, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_token, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_refusal_arrives, set_up, tear_down),

@@ -160,6 +160,7 @@ static const struct probe working[] = {
     {GATE, "socketpair", SYS_socketpair, {AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, 0}, EFAULT},
     {GATE, "SO_NETNS_COOKIE", SYS_getsockopt, {-1, SOL_SOCKET, 71}, EBADF},
     {GATE | STREAMER, "F_GET_SEALS", SYS_fcntl, {-1, F_GET_SEALS}, EBADF},
+    {GATE, "counters of others", SYS_pread64, {-1, 0, 0, 0}, EBADF},
     {STREAMER, "memfd map", SYS_mmap, {0, 4096, PROT_READ, MAP_PRIVATE, -1, 0}, EBADF},
     {STREAMER, "TCP_NODELAY", SYS_setsockopt, {-1, SOL_TCP, TCP_NODELAY}, EBADF},
     {STREAMER, "SO_KEEPALIVE", SYS_setsockopt, {-1, SOL_SOCKET, SO_KEEPALIVE}, EBADF},
@@ -280,6 +281,9 @@ static const struct probe killing[] = {
     {ALL, "TIOCLINUX", SYS_ioctl, {-1, 0x541c, 0}, KILLED},
     {ALL, "SIOCGIFCONF", SYS_ioctl, {-1, SIOCGIFCONF, 0}, KILLED},
     {DIALER, "F_GET_SEALS", SYS_fcntl, {-1, F_GET_SEALS}, KILLED},
+    {STREAMER | DIALER, "counters of others", SYS_pread64, {-1, 0, 0, 0}, KILLED},
+    {ALL, "write at an offset", SYS_pwrite64, {-1, 0, 0, 0}, KILLED},
+    {GATE, "shared mapping of a file", SYS_mmap, {0, 4096, PROT_READ, MAP_SHARED, -1, 0}, KILLED},
     /* memory */
     {ALL, "executable memory", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0}, KILLED},
     {ALL, "shared memory", SYS_mmap, {0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0}, KILLED},

@@ -15,6 +15,7 @@
 #include "daemon/streamer/client.h"
 #include "daemon/streamer/head.h"
 #include "lib/fdpass.h"
+#include "lib/wire.h"
 
 /* ---------------------------------------------------------------- head */
 
@@ -58,6 +59,25 @@ static void test_head_error(void **state)
 	            "HTTP/1.1 429 Too Many Requests\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nSet-Cookie: a=b\r\n"
 	            "Content-Type: application/json; charset=utf-8\r\nCache-Control: no-store\r\n"
 	            "Retry-After: 7\r\nContent-Length: 12\r\nConnection: close\r\n\r\n");
+}
+
+static void test_head_relay(void **state)
+{
+	struct head head = {
+	    .status = 503, .content_type = HEAD_JSON, .retry_after = 7, .content_length = 12, .relay = true};
+	struct wire_relay_head parsed;
+	struct text out = {0};
+
+	(void)state;
+	head.application = SPAN_LITERAL("Set-Cookie: a=b\r\nDate: now\r\n");
+	head_write(&out, &head);
+	assert_true(text_ok(&out));
+	assert_int_equal(wire_relay_head_parse(text_span(&out), &parsed), 0);
+	assert_int_equal(parsed.status, 503);
+	assert_true(span_equal_string(parsed.headers,
+	                              "Set-Cookie: a=b\r\nContent-Type: application/json; charset=utf-8\r\n"
+	                              "Cache-Control: no-store\r\nRetry-After: 7\r\n"));
+	text_free(&out);
 }
 
 static void test_status(void **state)
@@ -106,7 +126,7 @@ static int setup(void **state)
 	if (fixture.loop == NULL || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
 		return -1;
 	fixture.peer = pair[1];
-	client_open(&fixture.client, fixture.loop, pair[0], &events, 1000);
+	client_open(&fixture.client, fixture.loop, pair[0], FRAMING_NONE, &events, 1000);
 	return 0;
 }
 
@@ -134,7 +154,7 @@ static void test_chunks(void **state)
 	struct client *client = &fixture.client;
 
 	(void)state;
-	client->chunked = true;
+	client->framing = FRAMING_CHUNKED;
 	assert_int_equal(client_hold(client, SPAN_LITERAL("HEAD;")), 0);
 	assert_int_equal(client_unsent(client), 0);
 	assert_int_equal(client_send(client, SPAN_LITERAL("0123456789abcdef"), false), 0);
@@ -145,6 +165,25 @@ static void test_chunks(void **state)
 	expect_received("0\r\n\r\n");
 	assert_null(client->pending);
 	assert_int_equal(client->sent, 27 + 11 + 5);
+}
+
+/* Lengths in front, an empty piece as the end. */
+static void test_relay(void **state)
+{
+	struct client *client = &fixture.client;
+	uint8_t buffer[64];
+
+	(void)state;
+	client->framing = FRAMING_RELAY;
+	assert_int_equal(client_hold(client, SPAN_LITERAL("HEAD;")), 0);
+	assert_int_equal(client_send(client, SPAN_LITERAL("abc"), false), 0);
+	assert_int_equal(client_send(client, SPAN_EMPTY, false), 0);
+	assert_int_equal(client_send(client, SPAN_LITERAL("d"), true), 0);
+	assert_int_equal(recv(fixture.peer, buffer, sizeof(buffer), MSG_DONTWAIT), 21);
+	assert_memory_equal(buffer, "HEAD;\3\0\0\0abc\1\0\0\0d\0\0\0\0", 21);
+	assert_int_equal(client_send(client, SPAN_EMPTY, true), 0);
+	assert_int_equal(recv(fixture.peer, buffer, sizeof(buffer), MSG_DONTWAIT), 4);
+	assert_memory_equal(buffer, "\0\0\0\0", 4);
 }
 
 static void test_plain(void **state)
@@ -237,8 +276,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_head_stream),
 	    cmocka_unit_test(test_head_error),
+	    cmocka_unit_test(test_head_relay),
 	    cmocka_unit_test(test_status),
 	    cmocka_unit_test_setup_teardown(test_chunks, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_relay, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_plain, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_full_socket, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_held_and_full, setup, teardown),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The request's JSON, strictly; events of chat completions; escaping.
+ * The request's JSON, strictly; what an upstream answers; escaping.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -14,6 +14,7 @@
 #include "daemon/streamer/chat_event.h"
 #include "daemon/streamer/request.h"
 #include "daemon/streamer/text.h"
+#include "daemon/streamer/upstream_head.h"
 
 static void refuse_bytes(const char *data, size_t len)
 {
@@ -283,12 +284,40 @@ static void test_escape(void **state)
 	text_free(&text);
 }
 
+static void test_upstream_head(void **state)
+{
+	struct transfer_head head = {0};
+
+	(void)state;
+	assert_true(upstream_head_take(&head, "retry-after", "17"));
+	assert_int_equal(head.retry_after, 17);
+	assert_true(upstream_head_take(&head, "Retry-After", "99999999999999999999"));
+	assert_int_equal(head.retry_after, 86400);
+	assert_true(upstream_head_take(&head, "Retry-After", "-5"));
+	assert_int_equal(head.retry_after, 0);
+	assert_true(upstream_head_take(&head, "Retry-After", "Fri, 01 Jan 2038 00:00:00 GMT"));
+	assert_int_equal(head.retry_after, 86400);
+	assert_true(upstream_head_take(&head, "Retry-After", "Sat, 01 Jan 2000 00:00:00 GMT"));
+	assert_int_equal(head.retry_after, 0);
+	assert_true(upstream_head_take(&head, "Retry-After", "soon"));
+	assert_int_equal(head.retry_after, 0);
+	assert_true(upstream_head_take(&head, "Content-Type", "Application/JSON; charset=utf-8"));
+	assert_true(head.is_json);
+	assert_true(upstream_head_take(&head, "content-type", "application/json-seq"));
+	assert_false(head.is_json);
+	assert_true(upstream_head_take(&head, "Content-Encoding", "identity"));
+	assert_true(upstream_head_take(&head, "Transfer-Encoding", "chunked"));
+	assert_false(upstream_head_take(&head, "Content-Encoding", "gzip"));
+	assert_false(upstream_head_take(&head, "transfer-encoding", "gzip, chunked"));
+	assert_false(upstream_head_take(&head, "transfer-encoding", "chunked, gzip"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_prompt), cmocka_unit_test(test_optional), cmocka_unit_test(test_wrong),
 	    cmocka_unit_test(test_depth),  cmocka_unit_test(test_events),   cmocka_unit_test(test_finish),
-	    cmocka_unit_test(test_escape), cmocka_unit_test(test_halves),
+	    cmocka_unit_test(test_escape), cmocka_unit_test(test_halves),   cmocka_unit_test(test_upstream_head),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

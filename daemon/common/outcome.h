@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Outcomes: every way a stream can end, once, with its stable name (log lines, metrics, error events).
+ */
+#ifndef HANDOFFD_OUTCOME_H
+#define HANDOFFD_OUTCOME_H
+
+/*      symbol                    name                 how a stream ended */
+#define OUTCOMES(X)                                                                                                    \
+	X(OUTCOME_DONE, "done")                         /* whole */                                                    \
+	X(OUTCOME_CLIENT_GONE, "client-gone")           /* the client hung up */                                       \
+	X(OUTCOME_WRITE_TIMEOUT, "write-timeout")       /* the client took nothing for too long */                     \
+	X(OUTCOME_MAX_DURATION, "max-duration")         /* longer than a stream may last */                            \
+	X(OUTCOME_UPSTREAM_REFUSED, "upstream-refused") /* the upstream answered with an error status */               \
+	X(OUTCOME_UPSTREAM_ERROR, "upstream-error")     /* not reached, broken off or not understood */                \
+	X(OUTCOME_UPSTREAM_TIMEOUT, "upstream-timeout") /* the upstream was silent for too long */                     \
+	X(OUTCOME_STOPPED, "stopped")                   /* the process ended first */                                  \
+	X(OUTCOME_NO_MEMORY, "no-memory")
+
+enum outcome {
+#define OUTCOME_ENUM(symbol, name) symbol,
+	OUTCOMES(OUTCOME_ENUM)
+#undef OUTCOME_ENUM
+	    OUTCOME_COUNT
+};
+
+/* Stable name, "unknown" when out of range. Static storage. */
+const char *outcome_name(enum outcome outcome);
+
+#endif
