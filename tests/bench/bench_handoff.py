@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a handoff costs, through a real Apache: tables, nothing is asserted. docs/performance.md has results and what they
-mean.
+"""What a handoff costs, through a real Apache: tables, nothing is asserted. docs/performance.md has results and what
+they mean.
 
     make bench                                                     everything, some minutes
-    BUILD=build tests/bench/bench_handoff.py --mpm event --clients 16 --rounds 5 --only plain,raw,verified
+    BUILD=build tests/bench/bench_handoff.py --mpm event --clients 16 --rounds 5 --only "no module,raw,verified"
 
-A new connection for each request, as a handoff always ends one (clients.c). All variants run once a round, in another order
-each time, so that a busy moment of the machine hits all alike; shown are medians over the rounds with the quartiles. CPU is
-what the scheduler accounts to Apache's threads (with php-fpm's) and to the processes behind it, divided by the requests.
+A new connection for each request, as a handoff always ends one (clients.c). All variants run once a round, in another
+order each time, so that a busy moment of the machine hits all alike; shown are medians over the rounds with the
+quartiles. CPU is what the scheduler accounts to Apache's threads (with php-fpm's) and to the processes behind it,
+divided by the requests.
 
     no module      three bytes of text by a C handler (mod_bench.c); mod_socket_handoff is not loaded
     off            the same; the module is loaded, the handoff is off here
@@ -68,7 +69,8 @@ class Programs:
         self.sink, self.clients, self.module = (env.state / name for name in ("sink", "clients", "mod_bench.so"))
         subprocess.run([*compiler, "-o", self.sink, HERE / "sink.c", *library], check=True)
         subprocess.run([*compiler, "-o", self.clients, HERE / "clients.c"], check=True)
-        subprocess.run([*compiler, *apache, "-fPIC", "-shared", "-o", self.module, HERE / "mod_bench.c", *library], check=True)
+        subprocess.run([*compiler, *apache, "-fPIC", "-shared", "-o", self.module, HERE / "mod_bench.c", *library],
+                       check=True)
 
 
 class Bench:
@@ -94,8 +96,8 @@ class Bench:
         peer = f"SocketHandoffPeer 0 {UID_GATE}" if AS_ROOT else f"SocketHandoffPeer {UID_GATE}"
         raw = "SocketHandoffProtocol raw"
         bare = f"{raw}\nSocketHandoffRequireToken Off"
-        sections = [("on", "bench-plain", peer), ("raw", "bench-raw", bare), ("raw-token", "bench-signed", f"{raw}\n{peer}"),
-                    ("sink", "bench-signed", peer), ("daemon", "bench-signed", peer)]
+        sections = [("on", "bench-plain", peer), ("raw", "bench-raw", bare), ("sink", "bench-signed", peer),
+                    ("raw-token", "bench-signed", f"{raw}\n{peer}"), ("daemon", "bench-signed", peer)]
         paths = {"raw": self.raw_path, "raw-token": self.raw_path, "daemon": self.daemon.path()}
         text = "SocketHandoffEnabled Off\n"
         for name, handler, lines in sections:
@@ -166,12 +168,24 @@ def show(runs: list, key: str, digits: int) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
-def table(mpm: str, clients: int, results: dict, options) -> str:
+def compare(runs: list, first: list, key: str) -> str:
+    """Difference to the first variant in percent, round by round: the median and its 95 % interval."""
+    if runs is first:
+        return ""
+    ratios = sorted(100 * (run[key] / other[key] - 1) for run, other in zip(runs, first))
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    return f"{middle:+.1f} % ± {1.57 * (high - low) / len(ratios) ** 0.5:.1f}"
+
+
+def table(mpm: str, clients: int, results: dict) -> str:
     lines = [f"\n### {mpm}, {clients} client{'s' * (clients > 1)}\n",
-             "| | requests/s | p50 us | p99 us | Apache us | behind it us | clients us |", "|---|---|---|---|---|---|---|"]
+             "| | requests/s | p50 us | p99 us | Apache us | against the first | behind it us | clients us |",
+             "|---|---|---|---|---|---|---|---|"]
+    first = next(iter(results.values()))
     for name, runs in results.items():
         cells = [show(runs, key, 0 if key in ("rate", "p50", "p99") else 1)
                  for key in ("rate", "p50", "p99", "apache", "behind", "clients")]
+        cells.insert(4, compare(runs, first, "apache"))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -182,7 +196,8 @@ def arguments():
     parser.add_argument("--clients", default="1,16")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=3000)
-    parser.add_argument("--only", default="", help="names of variants, with commas between")
+    parser.add_argument("--only", default="", help="names of variants, with commas between; the first is compared with")
+    parser.add_argument("--cpu", type=int, help="everything on this processor: slower, but the steadiest CPU times")
     return parser.parse_args()
 
 
@@ -195,14 +210,16 @@ def measure(env: Env, programs: Programs, mpm: str, options) -> None:
         for _ in range(options.rounds):
             for name in random.sample(names, len(names)):
                 results[name].append(bench.run(name, clients, options.requests))
-        print(table(mpm, clients, results, options), flush=True)
+        print(table(mpm, clients, results), flush=True)
     bench.stop()
 
 
 def main() -> None:
     options, env = arguments(), Env()
-    print(f"{options.requests} requests a run, {options.rounds} rounds, {os.cpu_count()} cores, Linux {os.uname().release}, "
-          f"load {os.getloadavg()[0]:.1f} at the start", flush=True)
+    if options.cpu is not None:
+        os.sched_setaffinity(0, {options.cpu})
+    print(f"{options.requests} requests a run, {options.rounds} rounds, {os.cpu_count()} cores, "
+          f"Linux {os.uname().release}, load {os.getloadavg()[0]:.1f} at the start", flush=True)
     try:
         programs = Programs(env)
         for mpm in options.mpm.split(","):

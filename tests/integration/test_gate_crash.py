@@ -4,6 +4,7 @@ and the module always gets an answer or an end of file.
 """
 import os
 import resource
+import select
 import signal
 import socket
 import time
@@ -187,8 +188,12 @@ def test_stalled_streamer(start):
         for sender in senders:
             pairs.append(tcp_pair())
             replies.append(sender.handoff(pairs[-1].server, data, key=daemon.keys.key))
-        refused = [replies[-1].receive()]
-        assert (refused[0].status, refused[0].reason, refused[0].retry_after) == (503, "no-streamer", 1)
+        # Which of them the gate reads first is the event loop's affair.
+        answered = select.select([reply.sock for reply in replies], [], [], 5)[0]
+        refused = [reply for reply in replies if reply.sock in answered]
+        assert refused
+        for answer in [reply.receive() for reply in refused]:
+            assert (answer.status, answer.reason, answer.retry_after) == (503, "no-streamer", 1)
         # The gate itself is not held up: it refuses at once what has no right to be here.
         with Sender(daemon.path()) as sender, tcp_pair() as pair:
             started = time.monotonic()
@@ -196,7 +201,9 @@ def test_stalled_streamer(start):
             assert reply.reason == "token-mac" and time.monotonic() - started < 1
     finally:
         os.kill(streamer, signal.SIGCONT)
-    assert replies[0].receive().accepted
+    rest = [reply.receive() for reply in replies if reply not in refused]
+    assert any(answer.accepted for answer in rest)
+    assert {answer.reason for answer in rest if not answer.accepted} <= {"no-streamer"}
     harness.wait_for(lambda: serves(daemon), 5, "a handoff after the stall")
     for thing in [*senders, *pairs]:
         thing.close()
