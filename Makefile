@@ -214,6 +214,13 @@ integration-sanitize:
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize SANITIZE=1 all
 	HANDOFF_SANITIZE=1 BUILD=$(BUILD)/sanitize $(PYTEST) tests/integration $(PYTEST_ARGS)
 
+# Slow ones, on demand.
+.PHONY: bench ownership-long
+bench: check-packages all
+	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench_handoff.py $(BENCH_ARGS)
+ownership-long: check-packages all
+	HANDOFF_LONG=1 BUILD=$(BUILD) $(PYTEST) -s tests/integration/test_ownership.py
+
 # ---------------------------------------------------------------- install
 .PHONY: install
 install: all
