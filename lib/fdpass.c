@@ -163,14 +163,15 @@ int peer_credentials(int sock, struct ucred *credentials)
 	return credentials->uid == OVERFLOW_UID ? -EACCES : 0;
 }
 
-int memfd_check_sealed(int fd, size_t *size)
+int memfd_check_seals(int fd, int seals, size_t *size)
 {
 	struct stat st;
-	int seals = fcntl(fd, F_GET_SEALS);
+	/* Only memfds have seals: reading one never blocks. */
+	int has = fcntl(fd, F_GET_SEALS);
 
-	if (seals < 0)
+	if (has < 0)
 		return -errno;
-	if ((seals & SEALS_WANTED) != SEALS_WANTED)
+	if ((has & seals) != seals)
 		return -EPERM;
 	if (fstat(fd, &st) != 0)
 		return -errno;
@@ -180,19 +181,24 @@ int memfd_check_sealed(int fd, size_t *size)
 	return 0;
 }
 
-static int memfd_open(void)
+int memfd_check_sealed(int fd, size_t *size)
 {
-	int fd = memfd_create("handoff-data", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	return memfd_check_seals(fd, SEALS_WANTED, size);
+}
+
+int memfd_open(const char *name)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 
 	/* Kernels before 6.3 do not know MFD_NOEXEC_SEAL. */
 	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("handoff-data", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	return fd < 0 ? -errno : fd;
 }
 
 int memfd_make_sealed(struct span data)
 {
-	int fd FD_CLEANUP = memfd_open();
+	int fd FD_CLEANUP = memfd_open("handoff-data");
 	int made;
 
 	if (fd < 0)

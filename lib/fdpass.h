@@ -37,7 +37,13 @@ ssize_t fdpass_receive(int sock, void *buffer, size_t size, int *fds, size_t max
  * for "not mapped here" and decides nothing. */
 int peer_credentials(int sock, struct ucred *credentials);
 
-/* 0 and its size when fd is a memfd sealed against writing, growing, shrinking and further sealing; -errno else. */
+/* An empty memfd that can be sealed and never executed; its name is for /proc only. The descriptor, or -errno. */
+int memfd_open(const char *name);
+
+/* 0 and its size when fd is a memfd that has all these seals (F_SEAL_*); -errno else: -EPERM when one is missing. */
+int memfd_check_seals(int fd, int seals, size_t *size);
+
+/* The same for seals against writing, growing, shrinking and further sealing. */
 int memfd_check_sealed(int fd, size_t *size);
 
 /* A sealed memfd holding the bytes: its descriptor, or -errno. The caller closes it. */

@@ -7,15 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 
+#include "lib/fdpass.h"
 #include "log.h"
-
-/* Newer than the C library's headers. */
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
 
 #define SEALS_WANTED (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 
@@ -154,19 +149,9 @@ uint64_t metrics_layout(void)
 	return hash;
 }
 
-static int memfd_open(void)
-{
-	int fd = memfd_create("handoffd-metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-
-	/* Kernels before 6.3 do not know MFD_NOEXEC_SEAL. */
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("handoffd-metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	return fd < 0 ? -errno : fd;
-}
-
 int metrics_share(void)
 {
-	int fd FD_CLEANUP = memfd_open();
+	int fd FD_CLEANUP = memfd_open("handoffd-metrics");
 	void *mapping;
 
 	if (fd < 0)
@@ -201,17 +186,12 @@ int metrics_announce(struct channel *gate)
 
 int metrics_check(int fd)
 {
-	struct stat st;
-	/* Only memfds have seals: reading one never blocks. */
-	int seals = fcntl(fd, F_GET_SEALS);
+	size_t size;
+	int result = memfd_check_seals(fd, SEALS_WANTED, &size);
 
-	if (seals < 0)
-		return -errno;
-	if ((seals & SEALS_WANTED) != SEALS_WANTED)
-		return -EPERM;
-	if (fstat(fd, &st) != 0)
-		return -errno;
-	return S_ISREG(st.st_mode) && st.st_size == METRICS_PAGE_SIZE ? 0 : -EINVAL;
+	if (result < 0)
+		return result;
+	return size == METRICS_PAGE_SIZE ? 0 : -EINVAL;
 }
 
 int metrics_read(int fd, uint64_t slots[METRIC_SLOT_COUNT])

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -142,14 +143,19 @@ def test_not_dumpable(family, role):
 
 @pytest.mark.parametrize("role", UIDS)
 def test_descriptors(family, role):
-    links = open_fds(family.pids[role])
+    # Its own page of counters; the gate has those of streamer and dialer, as soon as they have come.
+    metrics = ["/memfd:handoffd-metrics (deleted)"] * (2 if role == "gate" else 1)
+    deadline = time.monotonic() + 5
+    while (links := open_fds(family.pids[role])) and time.monotonic() < deadline:
+        if [link for link in links.values() if link.startswith("/memfd:")] == metrics:
+            break
+        time.sleep(0.05)
     assert links.pop(0) == "/dev/null"
     assert links.pop(1) == "/dev/null"
     assert links.pop(2) == str(family.log)
     strangers = [link for link in links.values()
                  if not re.fullmatch(r"socket:\[\d+\]|anon_inode:\[(eventpoll|eventfd|timerfd)\]", link)]
-    # Its own page of counters; the gate has those of streamer and dialer.
-    assert strangers == ["/memfd:handoffd-metrics (deleted)"] * (2 if role == "gate" else 1)
+    assert strangers == metrics
 
 
 @pytest.mark.parametrize("role", UIDS)

@@ -463,7 +463,14 @@ class Liar:
         self.sock.bind(str(path))
         os.chmod(path, 0o666)
         self.sock.listen(8)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def stop(self):
+        # Before the descriptor's number can be another socket's, the thread that uses it must have ended.
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
+        self.sock.close()
 
     def _accept(self):
         while True:
@@ -492,7 +499,7 @@ def fixture_liar(env):
     with Apache(env, keys=KeyRing(env), peer=0, conf=STATUS.format(folder / "liar.sock")) as apache:
         liar.apache = apache
         yield liar
-    liar.sock.close()
+    liar.stop()
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
