@@ -49,9 +49,13 @@ def alive(pid: int) -> bool:
 def children(pid: int) -> list:
     """Direct children of a process, all its threads' together."""
     found = []
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it has just ended
+        return found
+    for task in tasks:
         try:
-            found += map(int, task.read_text().split())
+            found += map(int, pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split())
         except OSError:
             pass
     return found
