@@ -196,7 +196,8 @@ int wire_request_parse(struct span message, struct wire_request *request)
 	if (memcmp(message.data, WIRE_MAGIC, WIRE_MAGIC_LEN) != 0 || get_le32(message.data + 8) != message.len)
 		return -EBADMSG;
 	request->flags = get_le16(message.data + 14);
-	if (request->flags & ~WIRE_FLAGS_KNOWN)
+	if ((request->flags & ~WIRE_FLAGS_KNOWN) ||
+	    ((request->flags & WIRE_FLAG_LEGACY) && request->flags != WIRE_FLAG_LEGACY))
 		return -EBADMSG;
 	int error = fields_parse(span_of(message.data + WIRE_HEADER_LEN, message.len - WIRE_HEADER_LEN),
 	                         get_le16(message.data + 12), request->field, field_longest, WIRE_FIELD_END);

@@ -29,7 +29,8 @@
 
 #define WIRE_FLAG_RELAY  0x0001 /* the client descriptor is one end of a unix socketpair */
 #define WIRE_FLAG_MEMFD  0x0002 /* the data is in the third descriptor */
-#define WIRE_FLAGS_KNOWN (WIRE_FLAG_RELAY | WIRE_FLAG_MEMFD)
+#define WIRE_FLAG_LEGACY 0x0004 /* from gate to streamer only, without the others: nobody waits for a reply */
+#define WIRE_FLAGS_KNOWN (WIRE_FLAG_RELAY | WIRE_FLAG_MEMFD | WIRE_FLAG_LEGACY)
 
 /* Positions in the SCM_RIGHTS array. */
 enum wire_fd { WIRE_FD_CLIENT, WIRE_FD_REPLY, WIRE_FD_DATA, WIRE_FDS_MAX };

@@ -28,6 +28,8 @@ static cfg_opt_t listen_options[] = {
     CFG_STR("group", NULL, CFGF_NODEFAULT),
     CFG_INT("max-connections", 4096, CFGF_NONE),
     CFG_BOOL("relay", cfg_false, CFGF_NONE),
+    CFG_BOOL("legacy", cfg_false, CFGF_NONE),
+    CFG_BOOL("legacy-unsafe", cfg_false, CFGF_NONE),
     CFG_END(),
 };
 
@@ -297,6 +299,10 @@ static void take_listen(struct loader *loader, cfg_t *section, struct config_lis
 		judge(loader, section, "group", value_group(string(section, "group"), &listen->group));
 	listen->max_connections = number(loader, section, "max-connections", 1, 65536);
 	listen->relay = cfg_getbool(section, "relay") == cfg_true;
+	listen->legacy = cfg_getbool(section, "legacy") == cfg_true;
+	listen->legacy_unsafe = cfg_getbool(section, "legacy-unsafe") == cfg_true;
+	if (listen->legacy && listen->relay)
+		complain(loader, line_in(loader, section, "legacy"), "legacy and relay exclude each other");
 }
 
 static void take_backend_type(struct loader *loader, cfg_t *section, struct config_backend *backend)
@@ -441,6 +447,23 @@ static void check_internal_paths(struct loader *loader)
 	}
 }
 
+/* Nothing that comes in by a legacy listener is signed: what it can spend is not to be a credential. */
+static void check_legacy(struct loader *loader)
+{
+	const struct config *config = loader->config;
+
+	for (unsigned i = 0; i < config->n_listens; i++) {
+		const struct config_listen *listen = &config->listens[i];
+		const struct config_backend *backend = &config->backends[listen->backend];
+
+		if (listen->legacy && !listen->legacy_unsafe && backend->credential_file[0] != '\0')
+			complain(loader, line_in(loader, cfg_getnsec(loader->root, "listen", i), "legacy"),
+			         "legacy takes handoffs that nobody has signed, and backend \"%s\" has a "
+			         "credential-file: this needs legacy-unsafe = yes",
+			         backend->name);
+	}
+}
+
 /* Let libconfuse call on_set() for each option of a section, "" for the top level. */
 static void watch_options(cfg_t *root, const char *section, const cfg_opt_t *list)
 {
@@ -525,8 +548,10 @@ struct config *config_load(const char *file, char **errors)
 	}
 	take_top_level(&loader);
 	take_sections(&loader);
-	if (loader.n_errors == 0)
+	if (loader.n_errors == 0) {
 		check_internal_paths(&loader);
+		check_legacy(&loader);
+	}
 out:
 	free(loader.text);
 	free(loader.places);

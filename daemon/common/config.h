@@ -34,6 +34,8 @@ struct config_listen {
 	gid_t group;            /* of the socket file */
 	size_t max_connections; /* default 4096 */
 	bool relay;             /* takes relayed clients; default no */
+	bool legacy;            /* SOCK_STREAM for senders without tokens, protocol.md section 4; default no */
+	bool legacy_unsafe;     /* the latter even in front of a credential; default no */
 };
 
 struct config_backend {

@@ -179,7 +179,7 @@ static int socket_option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 ? value : -1;
 }
 
-static void listen_fds_check(struct role_context *context, size_t n)
+static void listen_fds_take(struct role_context *context, size_t n)
 {
 	context->n_listen_fds = n;
 	context->listen_fds = calloc(n + 1, sizeof(*context->listen_fds));
@@ -189,9 +189,6 @@ static void listen_fds_check(struct role_context *context, size_t n)
 		int fd = LISTEN_FDS_START + (int)i;
 		int flags = fcntl(fd, F_GETFL);
 
-		/* Whether it can listen, role_listen() will see. */
-		if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_SEQPACKET)
-			fatal("inherited descriptor %d is not an AF_UNIX SOCK_SEQPACKET socket", fd);
 		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 			fatal("inherited descriptor %d: %m", fd);
 		context->listen_fds[i] = fd;
@@ -230,6 +227,35 @@ static void backend_choose(struct role_context *context, const struct options *o
 	context->worker = number_of(options->worker, config->backends[context->backend].workers - 1, "WORKER");
 }
 
+static bool is_bound_to(int fd, const char *path)
+{
+	struct sockaddr_un name = {0};
+	/* One byte is kept back so that the path always ends. */
+	socklen_t len = sizeof(name) - 1;
+
+	return getsockname(fd, (struct sockaddr *)&name, &len) == 0 &&
+	       strncmp(name.sun_path, path, sizeof(name.sun_path)) == 0;
+}
+
+/* With the configuration at hand: only legacy listeners have byte streams. */
+static void listen_types_check(const struct role_context *context)
+{
+	const struct config *config = context->config;
+
+	for (size_t i = 0; i < context->n_listen_fds; i++) {
+		int fd = context->listen_fds[i];
+		bool legacy = false;
+
+		for (size_t k = 0; k < config->n_listens && !legacy; k++)
+			legacy = config->listens[k].legacy && is_bound_to(fd, config->listens[k].path);
+		/* Whether it can listen, role_listen() will see. */
+		if (socket_option(fd, SO_DOMAIN) != AF_UNIX ||
+		    socket_option(fd, SO_TYPE) != (legacy ? SOCK_STREAM : SOCK_SEQPACKET))
+			fatal("inherited descriptor %d is not an AF_UNIX %s socket", fd,
+			      legacy ? "SOCK_STREAM" : "SOCK_SEQPACKET");
+	}
+}
+
 void role_begin(struct role_context *context, enum role role, int argc, char **argv)
 {
 	static char ident[32];
@@ -244,7 +270,7 @@ void role_begin(struct role_context *context, enum role role, int argc, char **a
 	signals_reset();
 	environment_take(&environment);
 	descriptors_reduce(environment.listen_fds);
-	listen_fds_check(context, environment.listen_fds);
+	listen_fds_take(context, environment.listen_fds);
 	umask(077);
 	if (environment.notify_socket[0] != '\0') {
 		notify_fd = notify_open(environment.notify_socket);
@@ -252,21 +278,16 @@ void role_begin(struct role_context *context, enum role role, int argc, char **a
 			fatal("NOTIFY_SOCKET %s: %s", environment.notify_socket, strerror(-notify_fd));
 	}
 	config_read(context, options.config_file);
+	listen_types_check(context);
 	if (role == ROLE_STREAMER)
 		backend_choose(context, &options);
 }
 
 int role_listen_fd(const struct role_context *context, const char *path)
 {
-	for (size_t i = 0; i < context->n_listen_fds; i++) {
-		struct sockaddr_un name = {0};
-		/* One byte is kept back so that the path always ends. */
-		socklen_t len = sizeof(name) - 1;
-
-		if (getsockname(context->listen_fds[i], (struct sockaddr *)&name, &len) == 0 &&
-		    strncmp(name.sun_path, path, sizeof(name.sun_path)) == 0)
+	for (size_t i = 0; i < context->n_listen_fds; i++)
+		if (is_bound_to(context->listen_fds[i], path))
 			return context->listen_fds[i];
-	}
 	fatal("no inherited socket is bound to %s", path);
 }
 

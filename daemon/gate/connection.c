@@ -10,6 +10,7 @@
 
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
+#include "legacy.h"
 #include "lib/fdpass.h"
 #include "lib/wire_status.h"
 #include "listener.h"
@@ -149,6 +150,10 @@ int connection_open(struct listener *listener, int fd)
 	if (connection == NULL)
 		return -ENOMEM;
 	connection->listener = listener;
+	if (listener->config->legacy && legacy_open(connection) < 0) {
+		free(connection);
+		return -ENOMEM;
+	}
 	connection->fd = fd;
 	connection->used = ev_now(listener->gate->loop);
 	list_init(&connection->pool_node);
@@ -157,7 +162,7 @@ int connection_open(struct listener *listener, int fd)
 	listener->gate->n_connections++;
 	metrics_add(METRIC_CONNECTIONS, 1);
 	metrics_set(METRIC_ACTIVE_CONNECTIONS, listener->gate->n_connections);
-	ev_io_init(&connection->readable, on_readable, fd, EV_READ);
+	ev_io_init(&connection->readable, listener->config->legacy ? legacy_on_readable : on_readable, fd, EV_READ);
 	connection->readable.data = connection;
 	ev_io_start(listener->gate->loop, &connection->readable);
 	return 0;
@@ -173,8 +178,17 @@ void connection_close(struct connection *connection)
 	listener->n_connections--;
 	listener->gate->n_connections--;
 	metrics_set(METRIC_ACTIVE_CONNECTIONS, listener->gate->n_connections);
+	if (connection->legacy != NULL)
+		legacy_close(connection);
 	fd_close(&connection->fd);
 	free(connection);
+}
+
+void connection_abandon(struct connection *connection, enum reason reason)
+{
+	if (connection->legacy != NULL)
+		legacy_refuse(connection, reason);
+	connection_close(connection);
 }
 
 void connection_resume(struct list *pool_node)

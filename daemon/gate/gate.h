@@ -4,6 +4,7 @@
  *
  *     listener.c    the sockets of the configuration: accept, SO_PEERCRED, slots
  *     connection.c  one module's connection: receive, check, forward or refuse
+ *     legacy.c      one connection of a sender without tokens, on a listener that is told to take them
  *     request.c     one message and what is checked about it
  *     pool.c        the streamers of one backend: whose turn it is, and what waits when all are busy
  *     peer.c        a connection to another role, made again when it breaks

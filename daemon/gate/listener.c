@@ -66,7 +66,7 @@ static bool make_slot(struct listener *listener)
 		return false;
 	}
 	log_event(LOG_DEBUG, "slot-reused", LOG_STR("listener", listener->config->path));
-	connection_close(silent);
+	connection_abandon(silent, REASON_RATE_LIMITED);
 	return true;
 }
 
@@ -113,8 +113,8 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 /* This listener's share of the descriptors that may be open. Each handoff needs three for a moment, and the other roles
- * have theirs. */
-static size_t count_slots(const struct gate *gate, size_t wanted)
+ * have theirs. A legacy connection keeps its client. */
+static size_t count_slots(const struct gate *gate, size_t wanted, bool legacy)
 {
 	struct rlimit limit;
 	size_t reserved = DESCRIPTORS_RESERVED;
@@ -126,7 +126,7 @@ static size_t count_slots(const struct gate *gate, size_t wanted)
 		return wanted;
 
 	size_t left = limit.rlim_max > reserved ? limit.rlim_max - reserved : 0;
-	size_t share = left / gate->config->n_listens;
+	size_t share = left / gate->config->n_listens / (legacy ? 2 : 1);
 
 	if (share >= wanted)
 		return wanted;
@@ -140,7 +140,7 @@ int listener_init(struct listener *listener, struct gate *gate, size_t index, in
 	socklen_t len = sizeof(listener->netns_cookie);
 
 	*listener = (struct listener){.gate = gate, .index = index, .config = &gate->config->listens[index], .fd = fd};
-	listener->slots = count_slots(gate, listener->config->max_connections);
+	listener->slots = count_slots(gate, listener->config->max_connections, listener->config->legacy);
 	list_init(&listener->connections);
 	ev_io_init(&listener->acceptable, on_acceptable, fd, EV_READ);
 	ev_init(&listener->pause, on_pause_end);
@@ -161,5 +161,5 @@ void listener_stop(struct listener *listener)
 	ev_io_stop(listener->gate->loop, &listener->acceptable);
 	ev_timer_stop(listener->gate->loop, &listener->pause);
 	while (!list_empty(&listener->connections))
-		connection_close(LIST_ENTRY(listener->connections.next, struct connection, node));
+		connection_abandon(LIST_ENTRY(listener->connections.next, struct connection, node), REASON_STOPPING);
 }

@@ -11,6 +11,7 @@
 
 #include "daemon/common/list.h"
 #include "gate.h"
+#include "lib/reason.h"
 
 struct listener {
 	struct gate *gate;
@@ -25,11 +26,14 @@ struct listener {
 	ev_timer pause; /* after accept() failed for want of memory or descriptors */
 };
 
+struct legacy;
+
 /* A module's connection. */
 struct connection {
 	struct listener *listener;
 	int fd;
-	ev_tstamp used; /* when a message came last */
+	ev_tstamp used;        /* when a message came last */
+	struct legacy *legacy; /* on a legacy listener: what has come in so far; else NULL */
 	ev_io readable;
 	struct list node;      /* in the listener's connections */
 	struct list pool_node; /* in the pool's waiting */
@@ -44,9 +48,11 @@ void listener_start(struct listener *listener);
 /* Accept no more and close all connections. */
 void listener_stop(struct listener *listener);
 
-/* connection.c: take over an accepted and checked socket. Returns 0 or -ENOMEM (fd is closed). */
+/* connection.c: take over an accepted and checked socket. Returns 0 or -ENOMEM (the fd stays the caller's). */
 int connection_open(struct listener *listener, int fd);
 void connection_close(struct connection *connection);
+/* Close it for this reason; what it may have handed off already is refused. */
+void connection_abandon(struct connection *connection, enum reason reason);
 /* A pool's on_room. */
 void connection_resume(struct list *pool_node);
 

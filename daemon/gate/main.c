@@ -43,6 +43,9 @@ static void take_listeners(struct gate *gate)
 	if (gate->listeners == NULL)
 		fatal("out of memory");
 	for (size_t i = 0; i < config->n_listens; i++) {
+		if (config->listens[i].legacy)
+			log_event(LOG_WARNING, "legacy-listener", LOG_STR("listener", config->listens[i].path),
+			          LOG_STR("backend", config->backends[config->listens[i].backend].name));
 		int fd = role_listen_fd(&context, config->listens[i].path);
 		int result = listener_init(&gate->listeners[i], gate, i, fd);
 

@@ -47,7 +47,7 @@ bool request_is_reply_socket(int fd)
 	       socket_option(fd, SO_ACCEPTCONN) == 0 && getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
 }
 
-static enum reason check_client(int fd, uint64_t netns_cookie, struct sockaddr_storage *peer)
+enum reason request_check_client(int fd, uint64_t netns_cookie, struct sockaddr_storage *peer)
 {
 	int domain = socket_option(fd, SO_DOMAIN);
 	socklen_t len = sizeof(*peer);
@@ -91,6 +91,10 @@ enum reason request_check_form(struct request *request, const struct request_rul
 	if (wire_request_parse(request->message, &request->wire) < 0 || request->wire.field[WIRE_BINDING].len == 0)
 		return REASON_MESSAGE_MALFORMED;
 
+	/* What only the gate may say: without a reply, the module would not know whose the client is. */
+	if ((request->wire.flags & WIRE_FLAG_LEGACY) != 0)
+		return REASON_MESSAGE_MALFORMED;
+
 	bool in_memfd = (request->wire.flags & WIRE_FLAG_MEMFD) != 0;
 	if (request->n_fds != (in_memfd ? WIRE_FD_DATA + 1 : WIRE_FD_REPLY + 1) ||
 	    !request_is_reply_socket(request->fds[WIRE_FD_REPLY]))
@@ -100,7 +104,7 @@ enum reason request_check_form(struct request *request, const struct request_rul
 	if ((request->wire.flags & WIRE_FLAG_RELAY) != 0)
 		return rules->relay ? check_relay(request->fds[WIRE_FD_CLIENT], rules->connection)
 		                    : REASON_RELAY_FORBIDDEN;
-	return check_client(request->fds[WIRE_FD_CLIENT], rules->netns_cookie, &request->client);
+	return request_check_client(request->fds[WIRE_FD_CLIENT], rules->netns_cookie, &request->client);
 }
 
 enum reason request_check_token(struct request *request, const struct request_rules *rules)

@@ -42,6 +42,9 @@ int request_receive(int sock, uint8_t *buffer, struct request *request);
  * REASON_CLIENT_GONE and REASON_RELAY_FORBIDDEN are refusals, not violations. */
 enum reason request_check_form(struct request *request, const struct request_rules *rules);
 
+/* Whether fd is a connected TCP socket of this network namespace: REASON_OK, and who is at its other end in peer. */
+enum reason request_check_client(int fd, uint64_t netns_cookie, struct sockaddr_storage *peer);
+
 /* Whether this is a connected socket that an answer can go to. */
 bool request_is_reply_socket(int fd);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Handoff: see handoff.h. The order matters: verify the data, then parse it; accept, and only when that has been sent
- * touch the client's socket. Before that nothing here reads, writes or configures it.
+ * touch the client's socket (a legacy client is ours with the message). Before that nothing here reads, writes or
+ * configures it.
  */
 #include "handoff.h"
 
@@ -12,6 +13,7 @@
 #include "backend.h"
 #include "daemon/common/log.h"
 #include "lib/token.h"
+#include "refusal.h"
 
 #define RETRY_AFTER_S 1
 
@@ -79,23 +81,23 @@ static enum reason work_prepare(struct stream *stream, struct span data)
 }
 
 /* Everything that speaks against this handoff; with REASON_OK a stream in *out that only waits for its client. */
-static enum reason judge(struct streamer *streamer, const struct message *message, struct stream **out)
+static enum reason judge(struct streamer *streamer, const struct message *message, struct wire_request *wire,
+                         struct stream **out)
 {
 	const struct message_handoff *handoff = message->body;
-	struct wire_request wire;
 	struct data data;
 	enum reason reason;
 
-	if (wire_request_parse(message->more, &wire) != 0)
+	if (wire_request_parse(message->more, wire) != 0)
 		return REASON_MESSAGE_MALFORMED;
 	if (streamer->stopping)
 		return REASON_STOPPING;
 	if (streamer->n_streams >= streamer->backend->max_streams)
 		return REASON_STREAMER_FULL;
-	reason = data_open(&data, &wire, message);
+	reason = data_open(&data, wire, message);
 	if (reason == REASON_OK)
-		reason = data_verify(data.span, &wire);
-	if (reason == REASON_OK && (*out = stream_new(streamer, handoff->stream_id, &wire)) == NULL)
+		reason = data_verify(data.span, wire);
+	if (reason == REASON_OK && (*out = stream_new(streamer, handoff->stream_id, wire)) == NULL)
 		reason = REASON_NO_MEMORY;
 	if (reason == REASON_OK)
 		reason = work_prepare(*out, data.span);
@@ -119,13 +121,26 @@ static int reply(int fd, uint64_t stream_id, enum reason reason)
 	return fdpass_send(fd, &(struct iovec){.iov_base = bytes, .iov_len = sizeof(bytes)}, 1, NULL, 0, MSG_DONTWAIT);
 }
 
+/* Say what came of it to whoever waits; 0 when it was said. Nobody waits for a legacy client: it came to us with the
+ * message, so it is for us to answer it. */
+static int tell(const struct message *message, uint16_t flags, uint64_t stream_id, enum reason reason)
+{
+	if ((flags & WIRE_FLAG_LEGACY) == 0)
+		return reply(message->fds[WIRE_FD_REPLY], stream_id, reason);
+	if (reason != REASON_OK)
+		refusal_send(message->fds[WIRE_FD_CLIENT], (unsigned)reason_status(reason),
+		             reason_status(reason) == 503 ? RETRY_AFTER_S : 0);
+	return 0;
+}
+
 void handoff_take(struct streamer *streamer, struct message *message)
 {
 	uint64_t id = ((const struct message_handoff *)message->body)->stream_id;
 	uint64_t arrived_us = ((const struct message_handoff *)message->body)->arrived_us;
 	struct stream *stream = NULL;
-	enum reason reason = judge(streamer, message, &stream);
-	int replied = reply(message->fds[WIRE_FD_REPLY], id, reason);
+	struct wire_request wire;
+	enum reason reason = judge(streamer, message, &wire, &stream);
+	int replied = tell(message, wire.flags, id, reason);
 
 	metrics_add(METRIC_RECEIVED, 1);
 	metrics_observe(METRIC_HANDOFF_DURATION, (int64_t)(metrics_clock_us() - arrived_us));

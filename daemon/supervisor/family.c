@@ -49,13 +49,11 @@ static void log_child(const struct child *child, int severity, const char *event
 static int make_listeners(struct family *family)
 {
 	const struct config *config = family->config;
-	struct socket_file file = {
-	    .type = SOCK_SEQPACKET,
-	    .uid = role_expected_uid(&config->user[ROLE_GATE]),
-	};
+	struct socket_file file = {.uid = role_expected_uid(&config->user[ROLE_GATE])};
 
 	for (size_t i = 0; i < config->n_listens; i++) {
 		snprintf(file.path, sizeof(file.path), "%s", config->listens[i].path);
+		file.type = config->listens[i].legacy ? SOCK_STREAM : SOCK_SEQPACKET;
 		file.gid = config->listens[i].group;
 		file.mode = config->listens[i].mode;
 		family->listen_fds[i] = socket_make(&file);

@@ -12,7 +12,7 @@
 
 struct socket_file {
 	char path[CONFIG_PATH_MAX];
-	int type; /* SOCK_SEQPACKET or SOCK_DGRAM */
+	int type; /* SOCK_SEQPACKET, SOCK_STREAM or SOCK_DGRAM */
 	uid_t uid;
 	gid_t gid;
 	mode_t mode;

@@ -91,6 +91,8 @@ static void test_defaults(void **state)
 	assert_int_equal(config->listens[0].group, 33);
 	assert_int_equal(config->listens[0].max_connections, 4096);
 	assert_false(config->listens[0].relay);
+	assert_false(config->listens[0].legacy);
+	assert_false(config->listens[0].legacy_unsafe);
 	assert_int_equal(config->n_backends, 1);
 	assert_string_equal(config->backends[0].name, "demo");
 	assert_int_equal(config->backends[0].type, BACKEND_DEMO);
@@ -231,6 +233,28 @@ static void test_all_errors_are_reported(void **state)
 	             "20: there is no section upstream \"nowhere\"");
 }
 
+#define AI                                                                                                             \
+	"backend \"ai\" { type = openai upstream = up credential-file = /etc/c }\n"                                    \
+	"upstream \"up\" { url = \"http://127.0.0.1\" }\n"
+
+static void test_legacy(void **state)
+{
+	struct config *config =
+	    load_right("listen \"/a\" {\n backend = demo\n allow-peer = {33}\n legacy = yes\n}\n" BACKEND);
+
+	(void)state;
+	assert_true(config->listens[0].legacy);
+	assert_false(config->listens[0].legacy_unsafe);
+	check_errors("listen \"/a\" {\n backend = demo\n allow-peer = {33}\n relay = yes\n legacy = yes\n}\n" BACKEND,
+	             "5: legacy and relay exclude each other");
+	check_errors("listen \"/a\" {\n backend = ai\n allow-peer = {33}\n legacy = yes\n}\n" AI,
+	             "4: legacy takes handoffs that nobody has signed, and backend \"ai\" has a credential-file: this "
+	             "needs legacy-unsafe = yes");
+	config = load_right("listen \"/a\" {\n backend = ai\n allow-peer = {33}\n legacy = yes\n"
+	                    " legacy-unsafe = yes\n}\n" AI);
+	assert_true(config->listens[0].legacy && config->listens[0].legacy_unsafe);
+}
+
 static void test_required(void **state)
 {
 	(void)state;
@@ -367,9 +391,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
 	    cmocka_unit_test(test_syntax),   cmocka_unit_test(test_all_errors_are_reported),
-	    cmocka_unit_test(test_required), cmocka_unit_test(test_lengths),
-	    cmocka_unit_test(test_urls),     cmocka_unit_test(test_file),
-	    cmocka_unit_test(test_paths),
+	    cmocka_unit_test(test_required), cmocka_unit_test(test_legacy),
+	    cmocka_unit_test(test_lengths),  cmocka_unit_test(test_urls),
+	    cmocka_unit_test(test_file),     cmocka_unit_test(test_paths),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

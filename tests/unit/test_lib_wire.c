@@ -316,9 +316,9 @@ static void every_byte_changed(void **state)
 			int result = parse_exactly(message.bytes, message.len);
 			assert_true(result == 0 || result == -EBADMSG);
 			if (i < WIRE_HEADER_LEN && value != right) {
-				/* Only the relay flag may be set in the header and the message stay right. */
-				bool relay = i == 14 && value == WIRE_FLAG_RELAY;
-				assert_int_equal(result, relay ? 0 : -EBADMSG);
+				/* Only one of these flags may be set in the header and the message stay right. */
+				bool flag = i == 14 && (value == WIRE_FLAG_RELAY || value == WIRE_FLAG_LEGACY);
+				assert_int_equal(result, flag ? 0 : -EBADMSG);
 			}
 			refused += result != 0;
 		}
@@ -398,7 +398,7 @@ static void unknown_fields_and_flags(void **state)
 	message_full(&message);
 	for (unsigned flags = 0; flags < 65536; flags++) {
 		message_end(&message, (uint16_t)flags);
-		bool right = flags == 0 || flags == WIRE_FLAG_RELAY;
+		bool right = flags == 0 || flags == WIRE_FLAG_RELAY || flags == WIRE_FLAG_LEGACY;
 		assert_int_equal(parse_exactly(message.bytes, message.len), right ? 0 : -EBADMSG);
 	}
 	free(message.bytes);
