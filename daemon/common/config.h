@@ -18,6 +18,16 @@
 
 enum backend_type { BACKEND_DEMO, BACKEND_OPENAI };
 
+/* What the client gets of an answer: our own events of content, the upstream's events as they are, or plain text. */
+enum config_output { OUTPUT_CONTENT, OUTPUT_PASSTHROUGH, OUTPUT_TEXT };
+
+/* What becomes of the upstream's answer when the client hangs up. */
+enum config_disconnect { DISCONNECT_CANCEL, DISCONNECT_DRAIN };
+
+enum config_http { HTTP_1_1, HTTP_2 };
+
+enum config_log_format { LOG_FORMAT_COMBINED, LOG_FORMAT_JSON };
+
 /* Who a role runs as. name is what the configuration says, "" when nothing (then the uid it is started with). */
 struct config_user {
 	const char *name;
@@ -36,6 +46,11 @@ struct config_listen {
 	bool relay;             /* takes relayed clients; default no */
 	bool legacy;            /* SOCK_STREAM for senders without tokens, protocol.md section 4; default no */
 	bool legacy_unsafe;     /* the latter even in front of a credential; default no */
+	/* Limits, 0 for none, which is the default; what is above them is refused with 429. */
+	size_t max_streams;             /* at once, of all its streamers together */
+	size_t max_streams_per_subject; /* at once */
+	unsigned rate;                  /* handoffs a minute; as many may come at once */
+	unsigned rate_per_subject;      /* the same for one subject */
 };
 
 struct config_backend {
@@ -54,16 +69,30 @@ struct config_backend {
 	unsigned write_timeout_s;      /* a client that takes nothing for so long is dropped, default 60 */
 	unsigned max_duration_s;       /* of a stream, default 3600 */
 	unsigned keepalive_s;          /* SSE comment when nothing else was sent for so long, default 15, 0 never */
+	unsigned head_after_s;     /* the head goes out although the upstream's status is unknown, default 0: never */
+	enum config_output output; /* default content */
+	enum config_disconnect on_disconnect; /* default cancel */
+	size_t drain_bytes;                   /* of an answer that nobody gets, default 1048576 */
+	unsigned stop_grace_s;                /* for running streams once the process is told to stop, default 10 */
 };
 
 struct config_upstream {
-	const char *name;            /* section title */
-	const char *url;             /* base URL as configured, without a trailing slash: https://api.openai.com/v1 */
-	bool tls;                    /* scheme is https */
-	const char *host;            /* from url */
-	uint16_t port;               /* from url or the scheme's default */
-	const char *ca_file;         /* "" for the system's */
-	unsigned connect_timeout_ms; /* default 5000, resolving included */
+	const char *name;              /* section title */
+	const char *url;               /* base URL as configured, without a trailing slash: https://api.openai.com/v1 */
+	bool tls;                      /* scheme is https */
+	const char *host;              /* from url */
+	uint16_t port;                 /* from url or the scheme's default */
+	const char *ca_file;           /* "" for the system's */
+	unsigned connect_timeout_ms;   /* default 5000, resolving included */
+	const char *unix_socket;       /* connect to this path instead of the host; "" for none */
+	bool allow_private;            /* the host's name may lead to loopback, private and link-local addresses */
+	enum config_http http;         /* default HTTP/1.1; HTTP/2 needs https */
+	size_t max_connections;        /* of one process, default 1024 */
+	size_t streams_per_connection; /* HTTP/2, default 25 */
+	size_t spare_connections;      /* HTTP/2: kept ready for a burst, default 1 */
+	unsigned retries;              /* of a request that the upstream has not begun to answer, default 1 */
+	unsigned breaker_failures;     /* in a row, after which requests are refused at once, default 10, 0 never */
+	unsigned breaker_time_s;       /* until the next one is tried, default 10 */
 };
 
 struct config {
@@ -71,7 +100,9 @@ struct config {
 	const char *runtime_dir; /* internal sockets, default /run/handoffd */
 	const char *key_file;    /* the gate's key ring, default /etc/handoffd/keys */
 	bool log_debug;
-	struct config_user user[ROLE_COUNT]; /* gate-user, streamer-user, dialer-user; unset ones have name "" */
+	const char *access_log;                   /* file, "" for none; opened before the role drops its rights */
+	enum config_log_format access_log_format; /* default combined */
+	struct config_user user[ROLE_COUNT];      /* gate-user, streamer-user, dialer-user; unset ones have name "" */
 	struct config_listen *listens;
 	size_t n_listens;
 	struct config_backend *backends;

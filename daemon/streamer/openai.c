@@ -12,6 +12,7 @@
 
 #include "backend.h"
 #include "chat_event.h"
+#include "chat_request.h"
 #include "credential.h"
 #include "daemon/common/log.h"
 #include "daemon/common/role.h"
@@ -25,57 +26,11 @@ static struct transport *transport;
 struct chat {
 	struct stream *stream;
 	struct transfer *transfer; /* NULL before it starts and after its end */
-	char *body;                /* the transfer's once it has started */
-	size_t body_len;
+	struct request_body *body; /* NULL once it has been sent */
 	struct sse sse;
 	uint16_t half; /* of a character that the upstream cut in two */
 	bool finished; /* a finish_reason was given */
 };
-
-/* ---------------------------------------------------------------- the request */
-
-static int add_message(json_t *messages, const char *role, const char *content, size_t len)
-{
-	return json_array_append_new(messages, json_pack("{s:s, s:s%}", "role", role, "content", content, len));
-}
-
-static json_t *messages_make(const struct request *request)
-{
-	json_t *messages = json_array();
-	int rc = messages == NULL ? -1 : 0;
-
-	if (rc == 0 && request->system != NULL)
-		rc = add_message(messages, "system", request->system, strlen(request->system));
-	if (rc == 0 && request->prompt != NULL)
-		rc = add_message(messages, "user", request->prompt, request->prompt_len);
-	if (rc == 0 && request->messages != NULL)
-		rc = json_array_extend(messages, request->messages);
-	if (rc == 0)
-		return messages;
-	json_decref(messages);
-	return NULL;
-}
-
-/* The body of the request, malloc'ed; NULL when there is no memory. */
-static char *body_make(const struct config_backend *backend, const struct request *request)
-{
-	const char *model = request->model != NULL ? request->model : backend->model;
-	json_t *root = json_object();
-	char *body = NULL;
-	int rc = json_object_set_new(root, "messages", messages_make(request));
-
-	rc |= json_object_set_new(root, "stream", json_true());
-	if (model[0] != '\0')
-		rc |= json_object_set_new(root, "model", json_string(model));
-	if (request->max_tokens != NULL)
-		rc |= json_object_set(root, "max_tokens", request->max_tokens);
-	if (request->temperature != NULL)
-		rc |= json_object_set(root, "temperature", request->temperature);
-	if (rc == 0)
-		body = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(15));
-	json_decref(root);
-	return body;
-}
 
 static int prepare(struct streamer *streamer, const struct request *request, void **work, const char **error)
 {
@@ -88,12 +43,11 @@ static int prepare(struct streamer *streamer, const struct request *request, voi
 	chat = calloc(1, sizeof(*chat));
 	if (chat == NULL)
 		return -ENOMEM;
-	chat->body = body_make(streamer->backend, request);
+	chat->body = chat_request_make(streamer->backend, request);
 	if (chat->body == NULL) {
 		free(chat);
 		return -ENOMEM;
 	}
-	chat->body_len = strlen(chat->body);
 	*work = chat;
 	return 0;
 }
@@ -173,6 +127,14 @@ static int on_event(void *user, const char *name, struct span data)
 	return stream_is_live(chat->stream) ? 0 : 1;
 }
 
+static void on_request_sent(void *user)
+{
+	struct chat *chat = user;
+
+	request_body_free(chat->body);
+	chat->body = NULL;
+}
+
 static void on_head(void *user, const struct transfer_head *head)
 {
 	struct chat *chat = user;
@@ -210,18 +172,17 @@ static void on_end(void *user, enum transfer_error error)
 		fail_by_error(chat, error);
 }
 
-static const struct transfer_events transfer_events = {.head = on_head, .body = on_body, .end = on_end};
+static const struct transfer_events transfer_events = {
+    .request_sent = on_request_sent, .head = on_head, .body = on_body, .end = on_end};
 
 /* ---------------------------------------------------------------- the backend's functions */
 
 static void start(struct stream *stream)
 {
 	struct chat *chat = stream->work;
-	char *body = chat->body;
 
 	chat->stream = stream;
-	chat->body = NULL;
-	chat->transfer = http->start(transport, body, chat->body_len, &transfer_events, chat);
+	chat->transfer = http->start(transport, chat->body, &transfer_events, chat);
 	if (chat->transfer == NULL)
 		fail_by_error(chat, TRANSFER_NO_MEMORY);
 }
@@ -243,7 +204,7 @@ static void stop(void *work, bool whole)
 	else if (chat->transfer != NULL)
 		http->cancel(chat->transfer);
 	sse_free(&chat->sse);
-	free(chat->body);
+	request_body_free(chat->body);
 	free(chat);
 }
 

@@ -8,7 +8,7 @@
 #ifndef HANDOFFD_STREAMER_TRANSPORT_H
 #define HANDOFFD_STREAMER_TRANSPORT_H
 
-#include "lib/bytes.h"
+#include "request_body.h"
 #include "streamer.h"
 #include "upstream_head.h"
 
@@ -18,6 +18,7 @@ struct transfer;
 enum transfer_error {
 	TRANSFER_OK,
 	TRANSFER_UNREACHABLE, /* no connection */
+	TRANSFER_UNSEEN,      /* the upstream has not begun to deal with the request: another may be tried */
 	TRANSFER_TLS,         /* the peer is not who it should be, or does not speak TLS */
 	TRANSFER_TIMEOUT,     /* connecting took too long */
 	TRANSFER_BROKEN,      /* broke off, or is not HTTP as we accept it */
@@ -25,6 +26,8 @@ enum transfer_error {
 };
 
 struct transfer_events {
+	/* At most once: the body is not needed any more. */
+	void (*request_sent)(void *user);
 	/* Once, when the final head is there. */
 	void (*head)(void *user, const struct transfer_head *head);
 	/* Pieces of the body. */
@@ -38,8 +41,9 @@ struct transport_ops {
 	 * when it cannot. */
 	struct transport *(*init)(struct streamer *streamer, const struct config_upstream *upstream, const char *path,
 	                          const char *authorization);
-	/* POST a JSON body, a malloc'ed buffer that is taken over (also on failure). NULL: no memory. */
-	struct transfer *(*start)(struct transport *transport, char *body, size_t body_len,
+	/* POST a JSON body, which is borrowed until request_sent() or end() was called, or release() or cancel() has
+	 * returned. NULL: no memory. */
+	struct transfer *(*start)(struct transport *transport, struct request_body *body,
 	                          const struct transfer_events *events, void *user);
 	/* No more body for now; false: go on. At most one read's worth still comes. */
 	void (*pause)(struct transfer *transfer, bool paused);

@@ -54,8 +54,7 @@ struct transfer {
 	void *user;
 	struct dial_wait wait;
 	TAILQ_ENTRY(transfer) queue; /* of released, or of doomed */
-	char *body;
-	size_t body_len;
+	struct request_body *body;   /* NULL once it has been sent */
 	int64_t release_until_ms;
 	int fd; /* dialled and not given to libcurl yet; -1: none */
 	struct transfer_head head;
@@ -80,7 +79,6 @@ static void transfer_free(struct transfer *transfer)
 	curl_multi_remove_handle(transport->multi, transfer->easy);
 	curl_easy_cleanup(transfer->easy);
 	fd_close(&transfer->fd);
-	free(transfer->body);
 	free(transfer);
 }
 
@@ -89,6 +87,7 @@ static void doom(struct transfer *transfer)
 	struct transport *transport = transfer->transport;
 
 	transfer->events = NULL;
+	transfer->body = NULL;
 	if (transfer->is_doomed)
 		return;
 	if (transport->inside == 0) {
@@ -255,6 +254,19 @@ static curl_socket_t give_socket(void *user, curlsocktype purpose, struct curl_s
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
+/* The answer has begun, so libcurl does not send the request again: it may still be sending it, however. */
+static void let_go_of_body(struct transfer *transfer)
+{
+	curl_off_t uploaded = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+	if (transfer->body == NULL || (uint64_t)uploaded < request_body_length(transfer->body))
+		return;
+	transfer->body = NULL;
+	if (transfer->events != NULL)
+		transfer->events->request_sent(transfer->user);
+}
+
 static void head_complete(struct transfer *transfer)
 {
 	long status = 0;
@@ -268,6 +280,7 @@ static void head_complete(struct transfer *transfer)
 		/* libcurl found a cached connection after all. Whoever waits has a dial of his own under way. */
 		fd_close(&transfer->fd);
 	}
+	let_go_of_body(transfer);
 	if (transfer->events != NULL)
 		transfer->events->head(transfer->user, &transfer->head);
 }
@@ -316,6 +329,24 @@ static size_t on_body(char *data, size_t size, size_t n, void *user)
 	if (transfer->events != NULL)
 		transfer->events->body(transfer->user, span_of(data, len));
 	return len;
+}
+
+static size_t on_read(char *out, size_t size, size_t n, void *user)
+{
+	struct transfer *transfer = user;
+
+	return transfer->body != NULL ? request_body_read(transfer->body, out, size * n) : CURL_READFUNC_ABORT;
+}
+
+/* Before a request is sent once more, on another connection. */
+static int on_seek(void *user, curl_off_t offset, int origin)
+{
+	struct transfer *transfer = user;
+
+	if (transfer->body == NULL || offset != 0 || origin != SEEK_SET)
+		return CURL_SEEKFUNC_FAIL;
+	request_body_rewind(transfer->body);
+	return CURL_SEEKFUNC_OK;
 }
 
 static CURLcode on_ssl_context(CURL *easy, void *context, void *user)
@@ -372,6 +403,26 @@ static CURLcode set_connection_options(CURL *easy, struct transport *transport)
 	return rc;
 }
 
+/* What lies in memory goes out with the head, without a buffer of libcurl's between. */
+static CURLcode set_body(struct transfer *transfer)
+{
+	CURL *easy = transfer->easy;
+	struct span text = request_body_text(transfer->body);
+	CURLcode rc = CURLE_OK;
+
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request_body_length(transfer->body));
+	if (text.data != NULL) {
+		SET(CURLOPT_POSTFIELDS, text.data);
+		return rc;
+	}
+	SET(CURLOPT_READFUNCTION, on_read);
+	SET(CURLOPT_READDATA, transfer);
+	SET(CURLOPT_SEEKFUNCTION, on_seek);
+	SET(CURLOPT_SEEKDATA, transfer);
+	return rc;
+}
+
 static CURLcode set_options(struct transfer *transfer)
 {
 	struct transport *transport = transfer->transport;
@@ -381,9 +432,6 @@ static CURLcode set_options(struct transfer *transfer)
 	SET(CURLOPT_URL, transport->url);
 	SET(CURLOPT_HTTPHEADER, transport->headers);
 	SET(CURLOPT_USERAGENT, "handoffd/" HANDOFFD_VERSION);
-	SET(CURLOPT_POST, 1L);
-	SET(CURLOPT_POSTFIELDS, transfer->body);
-	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
 	SET(CURLOPT_OPENSOCKETFUNCTION, give_socket);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
@@ -391,25 +439,22 @@ static CURLcode set_options(struct transfer *transfer)
 	SET(CURLOPT_WRITEFUNCTION, on_body);
 	SET(CURLOPT_WRITEDATA, transfer);
 	SET(CURLOPT_PRIVATE, transfer);
-	return rc;
+	return rc == CURLE_OK ? set_body(transfer) : rc;
 }
 
-static struct transfer *start(struct transport *transport, char *body, size_t body_len,
+static struct transfer *start(struct transport *transport, struct request_body *body,
                               const struct transfer_events *events, void *user)
 {
 	struct transfer *transfer = calloc(1, sizeof(*transfer));
 
-	if (transfer == NULL) {
-		free(body);
+	if (transfer == NULL)
 		return NULL;
-	}
 	*transfer = (struct transfer){.transport = transport,
 	                              .easy = curl_easy_init(),
 	                              .events = events,
 	                              .user = user,
 	                              .wait = {.done = on_dialled},
 	                              .body = body,
-	                              .body_len = body_len,
 	                              .fd = -1};
 	if (transfer->easy == NULL || set_options(transfer) != CURLE_OK ||
 	    curl_multi_add_handle(transport->multi, transfer->easy) != CURLM_OK) {
@@ -472,7 +517,8 @@ static void release(struct transfer *transfer)
 {
 	struct transport *transport = transfer->transport;
 
-	if (transfer->paused || transfer->is_doomed) {
+	/* An answer that did not wait for the request's end still needs the body. */
+	if (transfer->paused || transfer->is_doomed || transfer->body != NULL) {
 		cancel(transfer);
 		return;
 	}
