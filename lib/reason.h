@@ -42,7 +42,8 @@
 	/* the request to the backend */                                                                               \
 	X(REASON_REQUEST_INVALID, "request-invalid", 400, "the data is not a request this backend understands")        \
 	/* load and life */                                                                                            \
-	X(REASON_RATE_LIMITED, "rate-limited", 429, "too many streams or too fast")                                    \
+	X(REASON_RATE_LIMITED, "rate-limited", 429, "more handoffs a minute than allowed")                             \
+	X(REASON_STREAMS_LIMITED, "streams-limited", 429, "as many streams at once as allowed")                        \
 	X(REASON_NO_STREAMER, "no-streamer", 503, "no streamer can take the client now")                               \
 	X(REASON_STREAMER_FULL, "streamer-full", 503, "the streamer has as many streams as it may")                    \
 	X(REASON_STOPPING, "stopping", 503, "the daemon is stopping")                                                  \

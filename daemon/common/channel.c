@@ -52,6 +52,8 @@ const char *message_name(enum message_type type)
 	    [MESSAGE_DIALED] = "dialed",
 	    [MESSAGE_STREAMER_METRICS] = "streamer-metrics",
 	    [MESSAGE_DIALER_METRICS] = "dialer-metrics",
+	    [MESSAGE_STREAMS_ENDED] = "streams-ended",
+	    [MESSAGE_STOPPING] = "stopping",
 	};
 
 	return (unsigned)type < MESSAGE_COUNT ? names[type] : "unknown";

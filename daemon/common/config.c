@@ -4,6 +4,7 @@
  * to each other. libconfuse takes the text apart; values are checked here.
  */
 #include <errno.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,6 +357,30 @@ static void discard(struct config_loader *loader)
 	free(config->backends);
 	free(config->upstreams);
 	free(loader->kept);
+}
+
+static void hash_string(crypto_generichash_state *hash, const char *string)
+{
+	/* With its NUL, so that no two lists look alike. */
+	crypto_generichash_update(hash, (const unsigned char *)string, strlen(string) + 1);
+}
+
+uint64_t config_sections_id(const struct config *config)
+{
+	crypto_generichash_state hash;
+	uint8_t digest[crypto_generichash_BYTES_MIN];
+
+	crypto_generichash_init(&hash, NULL, 0, sizeof(digest));
+	for (size_t i = 0; i < config->n_listens; i++)
+		hash_string(&hash, config->listens[i].path);
+	hash_string(&hash, "");
+	for (size_t i = 0; i < config->n_backends; i++)
+		hash_string(&hash, config->backends[i].name);
+	hash_string(&hash, "");
+	for (size_t i = 0; i < config->n_upstreams; i++)
+		hash_string(&hash, config->upstreams[i].name);
+	crypto_generichash_final(&hash, digest, sizeof(digest));
+	return get_le64(digest);
 }
 
 struct config *config_load(const char *file, char **errors)

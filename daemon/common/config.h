@@ -97,6 +97,7 @@ struct config_upstream {
 
 struct config {
 	const char *file;
+	unsigned generation; /* of the processes, when the supervisor replaced them all: tells their sockets apart */
 	const char *runtime_dir; /* internal sockets, default /run/handoffd */
 	const char *key_file;    /* the gate's key ring, default /etc/handoffd/keys */
 	bool log_debug;
@@ -116,7 +117,10 @@ struct config {
  * the process. */
 struct config *config_load(const char *file, char **errors);
 
-/* Paths of the internal sockets, into out: RUNTIME/gate... Returns 0, or -ENAMETOOLONG when it does not fit a
+/* Different when the sections are, their kinds, names or order: the processes speak of them by number. */
+uint64_t config_sections_id(const struct config *config);
+
+/* Paths of the internal sockets, into out: RUNTIME/dialer.sock... Returns 0, or -ENAMETOOLONG when it does not fit a
  * sockaddr_un. */
 #define CONFIG_PATH_MAX 108
 int config_streamer_socket(const struct config *config, size_t backend, size_t worker, char out[CONFIG_PATH_MAX]);

@@ -9,17 +9,31 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* What the names of a later generation's sockets have besides. */
+static void suffix(const struct config *config, char out[16])
+{
+	out[0] = '\0';
+	if (config->generation > 0)
+		snprintf(out, 16, ".%u", config->generation);
+}
+
 int config_streamer_socket(const struct config *config, size_t backend, size_t worker, char out[CONFIG_PATH_MAX])
 {
-	int len = snprintf(out, CONFIG_PATH_MAX, "%s/streamer-%s-%zu.sock", config->runtime_dir,
-	                   config->backends[backend].name, worker);
+	char generation[16];
+
+	suffix(config, generation);
+	int len = snprintf(out, CONFIG_PATH_MAX, "%s/streamer-%s-%zu%s.sock", config->runtime_dir,
+	                   config->backends[backend].name, worker, generation);
 
 	return len >= 0 && len < CONFIG_PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 int config_dialer_socket(const struct config *config, char out[CONFIG_PATH_MAX])
 {
-	int len = snprintf(out, CONFIG_PATH_MAX, "%s/dialer.sock", config->runtime_dir);
+	char generation[16];
+
+	suffix(config, generation);
+	int len = snprintf(out, CONFIG_PATH_MAX, "%s/dialer%s.sock", config->runtime_dir, generation);
 
 	return len >= 0 && len < CONFIG_PATH_MAX ? 0 : -ENAMETOOLONG;
 }

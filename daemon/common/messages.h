@@ -30,8 +30,10 @@ struct message_handoff {
 	uint64_t stream_id;  /* unique for one run of the gate; in the log lines of every role */
 	uint64_t arrived_us; /* at the gate, CLOCK_MONOTONIC */
 	uint32_t listener;   /* number of the listen section, from 0 */
-	uint32_t zero;
+	uint32_t flags;      /* MESSAGE_HANDOFF_* */
 };
+
+#define MESSAGE_HANDOFF_COUNTED 1 /* the gate wants to hear of the stream's end */
 
 /* gate -> streamer. Introduces the dialer. Descriptor: the streamer's end of the channel to it. Replaces an earlier
  * one. */
@@ -58,10 +60,23 @@ struct message_dialed {
 	int32_t error; /* 0, or -errno */
 };
 
-/* streamer, dialer -> gate. The first message on the connection, and the only one that way. Descriptor: the memfd that
- * the sender counts in, see metrics.h. */
+/* streamer, dialer -> gate. The first message on the connection. Descriptor: the memfd that the sender counts in, see
+ * metrics.h. */
 struct message_metrics {
-	uint64_t layout; /* metrics_layout() of the sender */
+	uint64_t layout;   /* metrics_layout() of the sender */
+	uint64_t sections; /* config_sections_id() of its configuration: numbers of sections mean the same to both */
+};
+
+/* streamer -> gate. These streams of the connection, which the gate counts, have ended, or were not accepted. The body
+ * is followed by their ids, 8 bytes each. */
+struct message_streams_ended {
+	uint64_t n;
+};
+#define MESSAGE_STREAMS_ENDED_MAX 512
+
+/* streamer -> gate. It ends when its streams have, and takes no handoff that is not on its way already. */
+struct message_stopping {
+	uint32_t zero[2];
 };
 
 /*      symbol                    from           to             body                               more bytes fds min
@@ -73,7 +88,10 @@ struct message_metrics {
 	X(MESSAGE_DIAL, ROLE_STREAMER, ROLE_DIALER, struct message_dial, 0, 0, 0)                                      \
 	X(MESSAGE_DIALED, ROLE_DIALER, ROLE_STREAMER, struct message_dialed, 0, 0, 1)                                  \
 	X(MESSAGE_STREAMER_METRICS, ROLE_STREAMER, ROLE_GATE, struct message_metrics, 0, 1, 1)                         \
-	X(MESSAGE_DIALER_METRICS, ROLE_DIALER, ROLE_GATE, struct message_metrics, 0, 1, 1)
+	X(MESSAGE_DIALER_METRICS, ROLE_DIALER, ROLE_GATE, struct message_metrics, 0, 1, 1)                             \
+	X(MESSAGE_STREAMS_ENDED, ROLE_STREAMER, ROLE_GATE, struct message_streams_ended,                               \
+	  MESSAGE_STREAMS_ENDED_MAX * sizeof(uint64_t), 0, 0)                                                          \
+	X(MESSAGE_STOPPING, ROLE_STREAMER, ROLE_GATE, struct message_stopping, 0, 0, 0)
 
 enum message_type {
 #define MESSAGE_ENUM(symbol, from, to, body, more, fds_min, fds_max) symbol,
@@ -87,6 +105,6 @@ static_assert(sizeof(struct message_handoff) == 24, "no padding");
 static_assert(sizeof(struct message_streamer_channel) == 8, "no padding");
 static_assert(sizeof(struct message_dial) == 8, "no padding");
 static_assert(sizeof(struct message_dialed) == 8, "no padding");
-static_assert(sizeof(struct message_metrics) == 8, "no padding");
+static_assert(sizeof(struct message_metrics) == 16, "no padding");
 
 #endif

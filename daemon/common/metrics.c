@@ -174,9 +174,9 @@ int metrics_share(void)
 	return 0;
 }
 
-int metrics_announce(struct channel *gate)
+int metrics_announce(struct channel *gate, uint64_t sections)
 {
-	struct message_metrics body = {.layout = metrics_layout()};
+	struct message_metrics body = {.layout = metrics_layout(), .sections = sections};
 
 	if (page_fd < 0)
 		return -ENOENT;

@@ -174,9 +174,9 @@ uint64_t metrics_layout(void);
 /* Move the page into a memfd that can be sent. Before the cage closes and before anything is counted. 0 or -errno. */
 int metrics_share(void);
 
-/* Send the page to the gate, the first message on its connection. 0 or -errno; without it the gate lacks our numbers
- * and nothing else. */
-int metrics_announce(struct channel *gate);
+/* Send the page to the gate, the first message on its connection, with the id of our configuration's sections: before
+ * that the gate gives us nothing. 0 or -errno. */
+int metrics_announce(struct channel *gate, uint64_t sections);
 
 /* Whether a descriptor is a page that somebody else writes: a memfd, of the right size, that can neither shrink nor be
  * changed by whoever has the descriptor. 0 or -errno. */

@@ -36,6 +36,7 @@ struct options {
 	char *instance;
 	const char *backend;
 	const char *worker;
+	const char *generation;
 };
 
 static int notify_fd = -1;
@@ -47,6 +48,7 @@ static void usage(const char *ident, enum role role)
 	       "\n"
 	       "One process of handoffd; see handoffd(8). Started by systemd or by the supervisor handoffd.\n"
 	       "  -c FILE     configuration, default %s\n%s"
+	       "  -g NUMBER   generation, of processes that the supervisor replaces\n"
 	       "  -h          this text\n"
 	       "  -V          version\n",
 	       ident, role == ROLE_STREAMER ? " -b BACKEND [-n WORKER] | -i BACKEND-WORKER" : "", ident,
@@ -71,14 +73,17 @@ static void instance_split(struct options *options)
 
 static void options_read(struct options *options, const char *ident, enum role role, int argc, char **argv)
 {
-	const char *accepted = role == ROLE_STREAMER ? "c:hVb:n:i:" : "c:hV";
+	const char *accepted = role == ROLE_STREAMER ? "c:g:hVb:n:i:" : "c:g:hV";
 	int option;
 
-	*options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .worker = "0"};
+	*options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .worker = "0", .generation = "0"};
 	while ((option = getopt(argc, argv, accepted)) != -1) {
 		switch (option) {
 		case 'c':
 			options->config_file = optarg;
+			break;
+		case 'g':
+			options->generation = optarg;
 			break;
 		case 'b':
 			options->backend = optarg;
@@ -278,6 +283,7 @@ void role_begin(struct role_context *context, enum role role, int argc, char **a
 			fatal("NOTIFY_SOCKET %s: %s", environment.notify_socket, strerror(-notify_fd));
 	}
 	config_read(context, options.config_file);
+	context->config->generation = (unsigned)number_of(options.generation, UINT32_MAX, "GENERATION");
 	listen_types_check(context);
 	if (role == ROLE_STREAMER)
 		backend_choose(context, &options);

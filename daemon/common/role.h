@@ -18,8 +18,8 @@
 
 #include "config.h"
 
-/* Command line of every role: -c FILE, and for a streamer -b BACKEND (name) and -n WORKER, or both as -i
- * BACKEND-WORKER. */
+/* Command line of every role: -c FILE, from the supervisor -g GENERATION (config.h), and for a streamer -b BACKEND
+ * (name) and -n WORKER, or both as -i BACKEND-WORKER. */
 struct role_context {
 	enum role role;
 	struct config *config;

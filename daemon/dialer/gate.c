@@ -101,7 +101,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 	fd = -1;
 	n_connections++;
 	metrics_add(METRIC_GATE_CONNECTIONS, 1);
-	int announced = metrics_announce(&connection->channel);
+	int announced = metrics_announce(&connection->channel, config_sections_id(config));
 	if (announced != 0)
 		log_event(LOG_WARNING, "metrics-not-shared", LOG_STR("error", strerror(-announced)));
 	ev_io_init(&connection->readable, on_readable, connection->channel.fd, EV_READ);

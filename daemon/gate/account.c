@@ -23,14 +23,46 @@ static void add_page(const uint64_t page[METRIC_SLOT_COUNT], bool gauges, uint64
 	}
 }
 
+static bool same_page(const struct account_page *a, const struct account_page *b)
+{
+	return a->fd >= 0 && b->fd >= 0 && a->device == b->device && a->inode == b->inode;
+}
+
 void account_init(struct account *account)
 {
-	*account = (struct account){.fd = -1};
+	*account = (struct account){.page = {.fd = -1}};
+}
+
+struct account_page account_part(struct account *account)
+{
+	struct account_page page = account->page;
+
+	account->page.fd = -1;
+	return page;
+}
+
+void account_page_add(const struct account_page *page, uint64_t slots[METRIC_SLOT_COUNT])
+{
+	uint64_t numbers[METRIC_SLOT_COUNT];
+
+	if (page->fd >= 0 && metrics_read(page->fd, numbers) == 0)
+		add_page(numbers, true, slots);
+}
+
+void account_settle(struct account *account, struct account_page *page)
+{
+	uint64_t numbers[METRIC_SLOT_COUNT];
+
+	/* A process that came back on another connection goes on counting in the same page. */
+	if (page->fd >= 0 && !same_page(page, &account->page) && metrics_read(page->fd, numbers) == 0)
+		add_page(numbers, false, account->retired);
+	fd_close(&page->fd);
 }
 
 int account_take(struct account *account, int fd)
 {
-	uint64_t page[METRIC_SLOT_COUNT];
+	struct account_page page = {.fd = fd};
+	struct account_page before = account->page;
 	struct stat st;
 	int result = metrics_check(fd);
 
@@ -40,14 +72,11 @@ int account_take(struct account *account, int fd)
 		fd_close(&fd);
 		return result;
 	}
+	page.device = st.st_dev;
+	page.inode = st.st_ino;
+	account->page = page;
 	/* The file outlives the process that wrote it, so its last numbers are all there. */
-	bool known = account->fd >= 0 && st.st_dev == account->device && st.st_ino == account->inode;
-	if (account->fd >= 0 && !known && metrics_read(account->fd, page) == 0)
-		add_page(page, false, account->retired);
-	fd_close(&account->fd);
-	account->fd = fd;
-	account->device = st.st_dev;
-	account->inode = st.st_ino;
+	account_settle(account, &before);
 	return 0;
 }
 
@@ -57,7 +86,7 @@ void account_add(const struct account *account, bool connected, uint64_t slots[M
 	uint64_t page[METRIC_SLOT_COUNT];
 
 	memcpy(sum, account->retired, sizeof(sum));
-	if (account->fd >= 0 && metrics_read(account->fd, page) == 0)
+	if (account->page.fd >= 0 && metrics_read(account->page.fd, page) == 0)
 		add_page(page, connected, sum);
 	/* Peaks of one place are the highest of its processes; those of several places add up. */
 	for (size_t i = 0; i < METRIC_SLOT_COUNT; i++)

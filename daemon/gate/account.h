@@ -10,10 +10,15 @@
 
 #include "daemon/common/metrics.h"
 
-struct account {
-	int fd;       /* page of the process that was introduced last; -1: none yet */
-	dev_t device; /* and which file that is */
+/* What one process counts in. */
+struct account_page {
+	int fd;       /* -1: none */
+	dev_t device; /* which file that is */
 	ino_t inode;
+};
+
+struct account {
+	struct account_page page;            /* of the process that was introduced last */
 	uint64_t retired[METRIC_SLOT_COUNT]; /* of the processes before it */
 };
 
@@ -22,6 +27,13 @@ void account_init(struct account *account);
 /* A process has sent its page; the descriptor is taken over. One that is known already (the process has lost its
  * connection, not its life) is not counted twice. 0 or -errno: the page is not one. */
 int account_take(struct account *account, int fd);
+
+/* Take the page of a process that is being replaced out of the account... */
+struct account_page account_part(struct account *account);
+/* ... add what it shows to slots as long as it runs... */
+void account_page_add(const struct account_page *page, uint64_t slots[METRIC_SLOT_COUNT]);
+/* ... and put its last numbers back. */
+void account_settle(struct account *account, struct account_page *page);
 
 /* Add everything to slots; gauges only when the process is connected, as they end with it. */
 void account_add(const struct account *account, bool connected, uint64_t slots[METRIC_SLOT_COUNT]);

@@ -45,10 +45,22 @@ static bool is_violation(enum reason reason)
 	return reason != REASON_OK && reason != REASON_CLIENT_GONE && reason != REASON_RELAY_FORBIDDEN;
 }
 
-static void refuse(const struct connection *connection, const struct request *request, enum reason reason)
+enum reason listener_forward(struct listener *listener, struct request *request, uint64_t *stream_id,
+                             unsigned *retry_after_s)
 {
-	log_refused(connection, request, reason);
-	request_refuse(request, reason, reason_status(reason) == 503 ? RETRY_AFTER_S : 0);
+	struct pool *pool = &listener->gate->pools[listener->config->backend];
+	struct ticket *ticket = NULL;
+	enum reason reason = limiter_enter(&listener->limiter, request->wire.field[WIRE_SUBJECT],
+	                                   (int64_t)metrics_clock_us(), &ticket, retry_after_s);
+
+	if (reason == REASON_OK)
+		reason = pool_forward(pool, request, listener->index, ticket, stream_id);
+	if (reason == REASON_OK)
+		return REASON_OK;
+	ticket_end(ticket);
+	if (reason_status(reason) == 503)
+		*retry_after_s = RETRY_AFTER_S;
+	return reason;
 }
 
 /* A question instead of a handoff. Returns whether the connection may stay. */
@@ -64,7 +76,7 @@ static bool take_status(const struct connection *connection, struct request *req
 /* Judge a request and pass it on. Returns whether the connection may stay. Descriptors are the caller's to close. */
 static bool take(struct connection *connection, struct request *request)
 {
-	const struct listener *listener = connection->listener;
+	struct listener *listener = connection->listener;
 	struct request_rules rules = {
 	    .keys = listener->gate->keys,
 	    .path = listener->config->path,
@@ -74,6 +86,7 @@ static bool take(struct connection *connection, struct request *request)
 	    .now = time(NULL),
 	};
 	uint64_t stream_id = 0;
+	unsigned retry_after_s = 0;
 
 	if (wire_status_meant(request->message))
 		return take_status(connection, request);
@@ -86,9 +99,10 @@ static bool take(struct connection *connection, struct request *request)
 	if (reason == REASON_OK)
 		reason = request_check_token(request, &rules);
 	if (reason == REASON_OK)
-		reason = pool_forward(pool_of(connection), request, listener->index, &stream_id);
+		reason = listener_forward(listener, request, &stream_id, &retry_after_s);
 	if (reason != REASON_OK) {
-		refuse(connection, request, reason);
+		log_refused(connection, request, reason);
+		request_refuse(request, reason, retry_after_s);
 		return true;
 	}
 	metrics_add(METRIC_FORWARDED, 1);

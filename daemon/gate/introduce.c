@@ -14,8 +14,9 @@
 #include "peer.h"
 #include "pool.h"
 
-/* Seconds that the gate waits for the others before it says that it is ready. */
-#define SETTLE_MAX 2.0
+/* Seconds that the gate waits for the others before it takes handoffs: those for a pool that is there do not wait long
+ * for one that is not. */
+#define SETTLE_MAX 0.5
 
 static void settle(struct gate *gate)
 {
@@ -29,11 +30,11 @@ static void settle(struct gate *gate)
 
 static void settle_when_complete(struct gate *gate)
 {
-	if (gate->settled == NULL || gate->dialer->channel.fd < 0)
+	if (gate->settled == NULL || !peer_connected(gate->dialer))
 		return;
 	for (size_t i = 0; i < gate->config->n_backends; i++)
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++)
-			if (gate->pools[i].workers[k].channel.fd < 0)
+			if (!peer_connected(&gate->pools[i].workers[k]))
 				return;
 	settle(gate);
 }
@@ -61,7 +62,7 @@ static void introduce(struct peer *streamer, struct peer *dialer)
 	int pair[2] = {-1, -1};
 	int result = 0;
 
-	if (streamer->channel.fd < 0 || dialer->channel.fd < 0 || !needs_dialer(streamer))
+	if (!peer_connected(streamer) || !peer_connected(dialer) || !needs_dialer(streamer))
 		return;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
 		result = -errno;

@@ -176,9 +176,10 @@ static enum reason add_reply_socket(struct request *request)
 static enum reason pass_on(struct legacy *legacy)
 {
 	static uint8_t message[WIRE_REQUEST_MAX];
-	const struct listener *listener = legacy->connection->listener;
+	struct listener *listener = legacy->connection->listener;
 	struct request *request = &legacy->request;
 	uint64_t stream_id = 0;
+	unsigned retry_after_s = 0; /* nobody to tell it to */
 	enum reason reason =
 	    request_check_client(request->fds[WIRE_FD_CLIENT], listener->netns_cookie, &request->client);
 
@@ -187,8 +188,7 @@ static enum reason pass_on(struct legacy *legacy)
 	if (reason == REASON_OK)
 		reason = add_reply_socket(request);
 	if (reason == REASON_OK)
-		reason = pool_forward(&listener->gate->pools[listener->config->backend], request, listener->index,
-		                      &stream_id);
+		reason = listener_forward(listener, request, &stream_id, &retry_after_s);
 	if (reason != REASON_OK)
 		return reason;
 	metrics_add(METRIC_FORWARDED, 1);

@@ -120,8 +120,8 @@ static size_t count_slots(const struct gate *gate, size_t wanted, bool legacy)
 	size_t reserved = DESCRIPTORS_RESERVED;
 
 	for (size_t i = 0; i < gate->config->n_backends; i++)
-		/* A connection and a page of counters for each. */
-		reserved += 2 * gate->config->backends[i].workers + WIRE_FDS_MAX;
+		/* A connection and a page of counters for each, and for one that is being replaced. */
+		reserved += 4 * gate->config->backends[i].workers + WIRE_FDS_MAX;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY)
 		return wanted;
 
@@ -141,6 +141,7 @@ int listener_init(struct listener *listener, struct gate *gate, size_t index, in
 
 	*listener = (struct listener){.gate = gate, .index = index, .config = &gate->config->listens[index], .fd = fd};
 	listener->slots = count_slots(gate, listener->config->max_connections, listener->config->legacy);
+	limiter_init(&listener->limiter, listener->config);
 	list_init(&listener->connections);
 	ev_io_init(&listener->acceptable, on_acceptable, fd, EV_READ);
 	ev_init(&listener->pause, on_pause_end);

@@ -11,7 +11,8 @@
 
 #include "daemon/common/list.h"
 #include "gate.h"
-#include "lib/reason.h"
+#include "limit.h"
+#include "request.h"
 
 struct listener {
 	struct gate *gate;
@@ -19,8 +20,9 @@ struct listener {
 	const struct config_listen *config; /* the section */
 	int fd;                             /* listening socket; not owned */
 	uint64_t netns_cookie;              /* of its network namespace, Apache's */
-	size_t slots;                       /* max-connections, or fewer: as many as there are descriptors for */
-	struct list connections;            /* longest silent first */
+	struct limiter limiter;
+	size_t slots;            /* max-connections, or fewer: as many as there are descriptors for */
+	struct list connections; /* longest silent first */
 	size_t n_connections;
 	ev_io acceptable;
 	ev_timer pause; /* after accept() failed for want of memory or descriptors */
@@ -53,6 +55,10 @@ int connection_open(struct listener *listener, int fd);
 void connection_close(struct connection *connection);
 /* Close it for this reason; what it may have handed off already is refused. */
 void connection_abandon(struct connection *connection, enum reason reason);
+/* connection.c: let a verified handoff in, unless a limit speaks against it, and pass it on. Returns REASON_OK, or the
+ * reason to refuse it with the seconds after which it may come again (0: whenever) in *retry_after_s. */
+enum reason listener_forward(struct listener *listener, struct request *request, uint64_t *stream_id,
+                             unsigned *retry_after_s);
 /* A pool's on_room. */
 void connection_resume(struct list *pool_node);
 

@@ -83,10 +83,11 @@ static void watch_signals(struct gate *gate)
 	ev_signal_start(gate->loop, &report);
 }
 
-/* Whoever waits for readiness can hand off at once. */
+/* Whatever comes from now on finds a streamer, if there is one at all. */
 static void on_settled(struct gate *gate)
 {
-	(void)gate;
+	for (size_t i = 0; i < gate->config->n_listens; i++)
+		listener_start(&gate->listeners[i]);
 	role_ready(&context);
 }
 
@@ -124,8 +125,6 @@ int main(int argc, char **argv)
 
 	role_confine(&context, &context.config->user[ROLE_GATE]);
 	role_listen(&context, BACKLOG);
-	for (size_t i = 0; i < context.config->n_listens; i++)
-		listener_start(&gate.listeners[i]);
 	introduce_start(&gate, on_settled);
 	ev_run(gate.loop, 0);
 	stop(&gate);

@@ -5,18 +5,32 @@
 #include "peer.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
+#include "limit.h"
 
 /* Seconds. A role that was just lost is often back at once; one that is not costs little to ask for. */
 #define PAUSE_FIRST 0.002
 #define PAUSE_START 0.02
 #define PAUSE_MAX   1.0
 #define LIVED_LONG  1.0
+
+#define RETIRED_MAX 8 /* of one peer; when there are more the first is not heard any more */
+
+/* A connection to a process that stops. */
+struct retired {
+	struct peer *peer;
+	struct channel channel;
+	struct account_page page;
+	void *tickets;
+	ev_io readable;
+	struct list node;
+};
 
 /* A connection whose other end has the right uid, or -errno. A unix socket connects at once or not at all. */
 static int connect_verified(const struct peer *peer)
@@ -63,12 +77,31 @@ static void schedule(struct peer *peer)
 		peer->pause = PAUSE_MAX;
 }
 
-static void disconnect(struct peer *peer)
+/* Leave the connection as it is, for whoever has its descriptor now. */
+static void forget_connection(struct peer *peer)
 {
 	ev_io_stop(peer->gate->loop, &peer->readable);
 	ev_io_stop(peer->gate->loop, &peer->writable);
-	channel_close(&peer->channel);
+	peer->channel.fd = -1;
+	peer->announced = false;
 	peer->busy = false;
+}
+
+static void disconnect(struct peer *peer)
+{
+	struct channel channel = peer->channel;
+
+	forget_connection(peer);
+	channel_close(&channel);
+	tickets_end_all(&peer->tickets);
+}
+
+static void connect_again(struct peer *peer)
+{
+	/* One that comes and goes at once is not asked without pause. */
+	if (ev_now(peer->gate->loop) - peer->connected_at > LIVED_LONG)
+		peer->pause = PAUSE_FIRST;
+	schedule(peer);
 }
 
 /* Close and try again. */
@@ -76,11 +109,91 @@ static void lose(struct peer *peer, const char *why)
 {
 	disconnect(peer);
 	log_peer(peer, LOG_WARNING, "peer-lost", why);
-	/* One that comes and goes at once is not asked without pause. */
-	if (ev_now(peer->gate->loop) - peer->connected_at > LIVED_LONG)
-		peer->pause = PAUSE_FIRST;
-	schedule(peer);
+	connect_again(peer);
 }
+
+/* ---------------------------------------------------------------- what a streamer says */
+
+/* Streams that count have ended. */
+static void take_ended(void **tickets, const struct message *message)
+{
+	for (size_t at = 0; at + sizeof(uint64_t) <= message->more.len; at += sizeof(uint64_t)) {
+		uint64_t id;
+
+		memcpy(&id, message->more.data + at, sizeof(id));
+		tickets_end(tickets, id);
+	}
+}
+
+static void retired_close(struct retired *retired)
+{
+	struct peer *peer = retired->peer;
+
+	ev_io_stop(peer->gate->loop, &retired->readable);
+	channel_close(&retired->channel);
+	tickets_end_all(&retired->tickets);
+	account_settle(&peer->account, &retired->page);
+	list_remove(&retired->node);
+	peer->n_retired--;
+	free(retired);
+}
+
+static void on_retired_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	static _Alignas(8) uint8_t buffer[MESSAGE_MAX];
+	struct retired *retired = watcher->data;
+	struct message message;
+	int result = channel_receive(&retired->channel, buffer, &message);
+
+	(void)loop;
+	(void)events;
+	if (result == -EAGAIN)
+		return;
+	if (result > 0) {
+		message_close_fds(&message);
+		if (message.type == MESSAGE_STREAMS_ENDED)
+			take_ended(&retired->tickets, &message);
+		if (message.type == MESSAGE_STREAMS_ENDED || message.type == MESSAGE_STOPPING)
+			return;
+	}
+	retired_close(retired);
+}
+
+/* It takes nothing more: only listen to it, and connect to whoever takes its place. */
+static void retire(struct peer *peer, const char *why)
+{
+	struct retired *retired = calloc(1, sizeof(*retired));
+
+	if (retired == NULL) {
+		lose(peer, why);
+		return;
+	}
+	if (peer->n_retired >= RETIRED_MAX)
+		retired_close(LIST_ENTRY(peer->retired.next, struct retired, node));
+	*retired = (struct retired){
+	    .peer = peer,
+	    .channel = peer->channel,
+	    .page = account_part(&peer->account),
+	    .tickets = peer->tickets,
+	};
+	peer->tickets = NULL;
+	forget_connection(peer);
+	list_append(&peer->retired, &retired->node);
+	peer->n_retired++;
+	ev_io_init(&retired->readable, on_retired_readable, retired->channel.fd, EV_READ);
+	retired->readable.data = retired;
+	ev_io_start(peer->gate->loop, &retired->readable);
+	log_peer(peer, LOG_INFO, "peer-stopping", why);
+	connect_again(peer);
+}
+
+void peer_add_retired(const struct peer *peer, uint64_t slots[METRIC_SLOT_COUNT])
+{
+	for (struct list *node = peer->retired.next; node != &peer->retired; node = node->next)
+		account_page_add(&LIST_ENTRY(node, struct retired, node)->page, slots);
+}
+
+/* ---------------------------------------------------------------- connecting */
 
 static void try_connect(struct peer *peer)
 {
@@ -96,14 +209,10 @@ static void try_connect(struct peer *peer)
 		return;
 	}
 	peer->channel.fd = fd;
-	peer->announced = false;
 	peer->connected_at = ev_now(peer->gate->loop);
-	peer->complained = false;
 	ev_io_set(&peer->readable, fd, EV_READ);
 	ev_io_set(&peer->writable, fd, EV_WRITE);
 	ev_io_start(peer->gate->loop, &peer->readable);
-	log_peer(peer, LOG_INFO, "peer-connected", peer->path);
-	peer->on_connected(peer);
 }
 
 static void on_retry(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -113,17 +222,21 @@ static void on_retry(struct ev_loop *loop, ev_timer *watcher, int events)
 	try_connect(watcher->data);
 }
 
-/* A page of counters is all that a peer has to say, once. Returns whether it was that. */
-static bool take_page(struct peer *peer, struct message *message)
+/* The first thing that a peer says. 0 or -errno: it is none of ours. */
+static int take_announcement(struct peer *peer, struct message *message)
 {
 	struct message_metrics body;
 	int result = -EPROTO;
 
-	if (peer->announced)
-		return false;
-	peer->announced = true;
-	/* The table in messages.h lets nothing else come in here. */
+	/* The table in messages.h has seen to its size. */
 	memcpy(&body, message->body, sizeof(body));
+	if (body.sections != config_sections_id(peer->gate->config)) {
+		if (!peer->complained)
+			log_peer(peer, LOG_ERR, "peer-config-differs",
+			         "it has read another configuration: restart all");
+		peer->complained = true;
+		return -ESTALE;
+	}
 	if (body.layout == metrics_layout()) {
 		result = account_take(&peer->account, message->fds[0]);
 		message->fds[0] = -1;
@@ -131,28 +244,53 @@ static bool take_page(struct peer *peer, struct message *message)
 	/* Clients can be served without. */
 	if (result < 0)
 		log_peer(peer, LOG_WARNING, "metrics-refused", strerror(-result));
-	return true;
+	peer->announced = true;
+	peer->complained = false;
+	log_peer(peer, LOG_INFO, "peer-connected", peer->path);
+	peer->on_connected(peer);
+	return 0;
 }
 
-/* Else nobody has anything to say to the gate: this is the end of file or a peer that breaks the rules. */
+/* 0, or -errno: the connection must end. */
+static int take_message(struct peer *peer, struct message *message)
+{
+	bool is_announcement = message->type == MESSAGE_STREAMER_METRICS || message->type == MESSAGE_DIALER_METRICS;
+
+	if (is_announcement == peer->announced)
+		return -EBADMSG;
+	if (is_announcement)
+		return take_announcement(peer, message);
+	if (message->type == MESSAGE_STREAMS_ENDED) {
+		take_ended(&peer->tickets, message);
+		return 0;
+	}
+	retire(peer, "stopping");
+	peer->on_lost(peer);
+	return 0;
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	static _Alignas(8) uint8_t buffer[MESSAGE_MAX];
 	struct peer *peer = watcher->data;
 	struct message message;
 	int result = channel_receive(&peer->channel, buffer, &message);
+	const char *why = "closed";
 
 	(void)loop;
 	(void)events;
 	if (result == -EAGAIN)
 		return;
-	bool was_page = result > 0 && take_page(peer, &message);
-	if (result > 0)
+	if (result > 0) {
+		result = take_message(peer, &message);
 		message_close_fds(&message);
-	if (was_page)
-		return;
-	metrics_add(METRIC_MESSAGE_MALFORMED, result == 0 ? 0 : 1);
-	lose(peer, result == 0 ? "closed" : strerror(result < 0 ? -result : EBADMSG));
+		if (result == 0)
+			return;
+	}
+	if (result < 0)
+		why = strerror(-result);
+	metrics_add(METRIC_MESSAGE_MALFORMED, result == -EBADMSG ? 1 : 0);
+	lose(peer, why);
 	peer->on_lost(peer);
 }
 
@@ -176,6 +314,7 @@ void peer_init(struct peer *peer, struct gate *gate, enum role role, uid_t uid)
 	    .pause = PAUSE_FIRST,
 	};
 	account_init(&peer->account);
+	list_init(&peer->retired);
 	ev_init(&peer->readable, on_readable);
 	ev_init(&peer->writable, on_writable);
 	ev_init(&peer->retry, on_retry);
@@ -206,6 +345,10 @@ int peer_send(struct peer *peer, enum message_type type, const void *body, const
 		peer->busy = true;
 		ev_io_start(peer->gate->loop, &peer->writable);
 		break;
+	case -EPIPE:
+		/* It reads nothing more. What it has to say may be on its way. */
+		retire(peer, "reads no more");
+		break;
 	default:
 		lose(peer, strerror(-result));
 	}
@@ -222,4 +365,6 @@ void peer_stop(struct peer *peer)
 {
 	ev_timer_stop(peer->gate->loop, &peer->retry);
 	disconnect(peer);
+	while (!list_empty(&peer->retired))
+		retired_close(LIST_ENTRY(peer->retired.next, struct retired, node));
 }

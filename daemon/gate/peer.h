@@ -2,12 +2,17 @@
  *
  * Peer: the gate's connection to one streamer or to the dialer. It is made again, with
  * growing pauses, until the process at the other end runs under the uid that the configuration gives it.
+ *
+ * Nothing is sent before the other end has announced its page of counters, and with it that it has the same sections in
+ * its configuration. A streamer that stops is retired: it gets nothing more, the connection stays open to hear
+ * of the end of its streams, and another is made to the process that takes its place.
  */
 #ifndef GATE_PEER_H
 #define GATE_PEER_H
 
 #include "account.h"
 #include "daemon/common/channel.h"
+#include "daemon/common/list.h"
 #include "gate.h"
 
 struct peer {
@@ -20,9 +25,12 @@ struct peer {
 	struct channel channel; /* fd is -1 while there is none */
 	struct account account; /* what it has counted */
 	bool announced;         /* its page came on this connection */
-	bool busy;              /* its socket's buffer is full; on_writable tells when no longer */
-	bool complained;        /* that it cannot be reached was logged */
-	ev_tstamp pause;        /* before the next attempt */
+	void *tickets;          /* of the streams it was given and that count, see limit.h */
+	struct list retired;    /* connections to streamers that stop */
+	size_t n_retired;
+	bool busy;       /* its socket's buffer is full; on_writable tells when no longer */
+	bool complained; /* that it cannot be reached was logged */
+	ev_tstamp pause; /* before the next attempt */
 	ev_tstamp connected_at;
 	ev_io readable;
 	ev_io writable;
@@ -41,8 +49,17 @@ void peer_start(struct peer *peer);
 /* Whether something can be sent now. */
 static inline bool peer_ready(const struct peer *peer)
 {
-	return peer->channel.fd >= 0 && !peer->busy;
+	return peer->announced && !peer->busy;
 }
+
+/* Whether the process at the other end is there and known. */
+static inline bool peer_connected(const struct peer *peer)
+{
+	return peer->announced;
+}
+
+/* Add what those that were retired count now. */
+void peer_add_retired(const struct peer *peer, uint64_t slots[METRIC_SLOT_COUNT]);
 
 /* channel_send(), and what its failure means for the peer: full buffers make it busy, a broken connection is closed and
  * made again (on_lost is not called: the caller knows). Returns what channel_send() did. */

@@ -17,7 +17,7 @@
 /* Offer a handoff to each worker once, beginning with whose turn it is. Returns 0, -EAGAIN when one is connected but
  * full, or -ENOTCONN. */
 static int offer(struct pool *pool, const struct message_handoff *body, const struct span *pieces, size_t n_pieces,
-                 const int *fds, size_t n_fds)
+                 const int *fds, size_t n_fds, struct ticket *ticket)
 {
 	int result = -ENOTCONN;
 
@@ -25,8 +25,10 @@ static int offer(struct pool *pool, const struct message_handoff *body, const st
 		struct peer *worker = &pool->workers[pool->next];
 
 		pool->next = (pool->next + 1) % pool->n_workers;
-		if (peer_ready(worker) && peer_send(worker, MESSAGE_HANDOFF, body, pieces, n_pieces, fds, n_fds) == 0)
+		if (peer_ready(worker) && peer_send(worker, MESSAGE_HANDOFF, body, pieces, n_pieces, fds, n_fds) == 0) {
+			tickets_add(&worker->tickets, ticket, body->stream_id);
 			return 0;
+		}
 		if (worker->busy)
 			result = -EAGAIN;
 	}
@@ -49,6 +51,7 @@ static void drop_held(struct pool *pool)
 	request_close(&pool->held.request);
 	free(pool->held.bytes);
 	pool->held.bytes = NULL;
+	pool->held.ticket = NULL;
 	ev_timer_stop(pool->gate->loop, &pool->patience);
 }
 
@@ -56,6 +59,7 @@ static void refuse_held(struct pool *pool)
 {
 	log_refused(pool, &pool->held.request, pool->held.body.stream_id);
 	request_refuse(&pool->held.request, REASON_NO_STREAMER, RETRY_AFTER_S);
+	ticket_end(pool->held.ticket);
 	drop_held(pool);
 }
 
@@ -82,7 +86,7 @@ static void on_patience_end(struct ev_loop *loop, ev_timer *watcher, int events)
 
 /* Keep a copy of the request; its descriptors move. */
 static enum reason hold(struct pool *pool, const struct message_handoff *body, const struct span pieces[2],
-                        struct request *request)
+                        struct request *request, struct ticket *ticket)
 {
 	struct held *held = &pool->held;
 
@@ -93,6 +97,7 @@ static enum reason hold(struct pool *pool, const struct message_handoff *body, c
 	memcpy(held->bytes, pieces[0].data, pieces[0].len);
 	memcpy(held->bytes + pieces[0].len, pieces[1].data, pieces[1].len);
 	held->body = *body;
+	held->ticket = ticket;
 	held->request = (struct request){.client = request->client, .n_fds = request->n_fds};
 	memcpy(held->request.fds, request->fds, sizeof(request->fds));
 	for (size_t i = 0; i < WIRE_FDS_MAX; i++)
@@ -103,12 +108,14 @@ static enum reason hold(struct pool *pool, const struct message_handoff *body, c
 	return REASON_OK;
 }
 
-enum reason pool_forward(struct pool *pool, struct request *request, size_t listener, uint64_t *stream_id)
+enum reason pool_forward(struct pool *pool, struct request *request, size_t listener, struct ticket *ticket,
+                         uint64_t *stream_id)
 {
 	struct message_handoff body = {
 	    .stream_id = pool->gate->next_stream_id++,
 	    .arrived_us = metrics_clock_us(),
 	    .listener = (uint32_t)listener,
+	    .flags = ticket != NULL ? MESSAGE_HANDOFF_COUNTED : 0,
 	};
 	uint8_t header[WIRE_HEADER_LEN];
 	struct span pieces[2];
@@ -116,11 +123,11 @@ enum reason pool_forward(struct pool *pool, struct request *request, size_t list
 
 	*stream_id = body.stream_id;
 	request_strip(request, header, pieces);
-	result = offer(pool, &body, pieces, 2, request->fds, request->n_fds);
+	result = offer(pool, &body, pieces, 2, request->fds, request->n_fds, ticket);
 	if (result == 0)
 		return REASON_OK;
 	if (result == -EAGAIN && !pool->stalled)
-		return hold(pool, &body, pieces, request);
+		return hold(pool, &body, pieces, request, ticket);
 	return REASON_NO_STREAMER;
 }
 
@@ -130,7 +137,7 @@ void pool_changed(struct pool *pool)
 
 	if (held->bytes != NULL) {
 		struct span piece = span_of(held->bytes, held->len);
-		int result = offer(pool, &held->body, &piece, 1, held->request.fds, held->request.n_fds);
+		int result = offer(pool, &held->body, &piece, 1, held->request.fds, held->request.n_fds, held->ticket);
 
 		if (result == -EAGAIN)
 			return;
@@ -162,5 +169,6 @@ void pool_stop(struct pool *pool)
 		return;
 	metrics_count(METRIC_HANDOFF_ERRORS, REASON_STOPPING);
 	request_refuse(&pool->held.request, REASON_STOPPING, RETRY_AFTER_S);
+	ticket_end(pool->held.ticket);
 	drop_held(pool);
 }

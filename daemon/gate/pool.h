@@ -10,6 +10,7 @@
 #define GATE_POOL_H
 
 #include "daemon/common/list.h"
+#include "limit.h"
 #include "peer.h"
 #include "request.h"
 
@@ -19,6 +20,7 @@ struct held {
 	uint8_t *bytes; /* stripped request; NULL when none is held */
 	size_t len;
 	struct request request; /* only its descriptors and client are used */
+	struct ticket *ticket;
 };
 
 struct pool {
@@ -43,8 +45,10 @@ static inline bool pool_must_wait(const struct pool *pool)
 }
 
 /* Pass a verified handoff to the next streamer, or keep it until one can take it. The request stays the caller's:
- * descriptors that are kept are taken out of it. Returns REASON_OK or the reason to refuse it. */
-enum reason pool_forward(struct pool *pool, struct request *request, size_t listener, uint64_t *stream_id);
+ * descriptors that are kept are taken out of it; so does the ticket (NULL: it does not count) unless it returns
+ * REASON_OK. Returns that or the reason to refuse it. */
+enum reason pool_forward(struct pool *pool, struct request *request, size_t listener, struct ticket *ticket,
+                         uint64_t *stream_id);
 
 /* A streamer came, went or reads again. */
 void pool_changed(struct pool *pool);

@@ -31,14 +31,15 @@ static bool sums_make(struct sums *sums, const struct gate *gate)
 	sums->backends = sums->whole + METRIC_SLOT_COUNT;
 	for (size_t i = 0; i < METRIC_SLOT_COUNT; i++)
 		sums->whole[i] = metrics_get(i);
-	account_add(&gate->dialer->account, gate->dialer->channel.fd >= 0, sums->whole);
+	account_add(&gate->dialer->account, peer_connected(gate->dialer), sums->whole);
 	for (size_t i = 0; i < config->n_backends; i++) {
 		uint64_t *backend = sums->backends + i * METRIC_SLOT_COUNT;
 
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++) {
 			const struct peer *worker = &gate->pools[i].workers[k];
 
-			account_add(&worker->account, worker->channel.fd >= 0, backend);
+			account_add(&worker->account, peer_connected(worker), backend);
+			peer_add_retired(worker, backend);
 		}
 		for (size_t slot = 0; slot < METRIC_SLOT_COUNT; slot++)
 			sums->whole[slot] += backend[slot];
@@ -135,12 +136,12 @@ static void write_workers(FILE *out, const struct gate *gate)
 	char labels[LABELS_MAX];
 
 	write_head(out, "handoffd_worker_up", "gauge", "Whether the gate is connected to this process");
-	write_number(out, "handoffd_worker_up", "role=\"dialer\"", gate->dialer->channel.fd >= 0);
+	write_number(out, "handoffd_worker_up", "role=\"dialer\"", peer_connected(gate->dialer));
 	for (size_t i = 0; i < gate->config->n_backends; i++)
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++) {
 			snprintf(labels, sizeof(labels), "role=\"streamer\",backend=\"%s\",worker=\"%zu\"",
 			         gate->config->backends[i].name, k);
-			write_number(out, "handoffd_worker_up", labels, gate->pools[i].workers[k].channel.fd >= 0);
+			write_number(out, "handoffd_worker_up", labels, peer_connected(&gate->pools[i].workers[k]));
 		}
 }
 

@@ -90,8 +90,6 @@ static enum reason judge(struct streamer *streamer, const struct message *messag
 
 	if (wire_request_parse(message->more, wire) != 0)
 		return REASON_MESSAGE_MALFORMED;
-	if (streamer->stopping)
-		return REASON_STOPPING;
 	if (streamer->n_streams >= streamer->backend->max_streams)
 		return REASON_STREAMER_FULL;
 	reason = data_open(&data, wire, message);
@@ -137,6 +135,7 @@ void handoff_take(struct streamer *streamer, struct message *message)
 {
 	uint64_t id = ((const struct message_handoff *)message->body)->stream_id;
 	uint64_t arrived_us = ((const struct message_handoff *)message->body)->arrived_us;
+	bool counted = ((const struct message_handoff *)message->body)->flags & MESSAGE_HANDOFF_COUNTED;
 	struct stream *stream = NULL;
 	struct wire_request wire;
 	enum reason reason = judge(streamer, message, &wire, &stream);
@@ -153,10 +152,14 @@ void handoff_take(struct streamer *streamer, struct message *message)
 		log_event(LOG_INFO, "accept-too-late", LOG_INT("id", id), LOG_INT("errno", -replied));
 	} else {
 		metrics_add(METRIC_HANDOFFS, 1);
+		stream->gate = counted ? streamer->gate : 0;
+		counted = false;
 		stream_start(stream, message->fds[WIRE_FD_CLIENT]);
 		message->fds[WIRE_FD_CLIENT] = -1;
 		stream = NULL;
 	}
+	if (counted)
+		streamer->ended(streamer, streamer->gate, id);
 	if (stream != NULL)
 		stream_discard(stream);
 	message_close_fds(message);

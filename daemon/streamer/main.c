@@ -13,8 +13,7 @@
 #include "daemon/common/role.h"
 
 #define BACKLOG       16
-#define STOP_GRACE_S  10.0 /* for running streams after SIGTERM */
-#define STOP_LINGER_S 2.5  /* for clients to read the end of theirs */
+#define STOP_LINGER_S 2.5 /* for clients to read the end of theirs */
 
 static struct streamer streamer;
 static struct control control;
@@ -43,7 +42,7 @@ static void stop_when_idle(struct streamer *idle)
 		ev_break(idle->loop, EVBREAK_ALL);
 }
 
-/* New clients are refused, so that the gate finds them another process; running streams may end by themselves. */
+/* The gate finds other processes for new clients; running streams may end by themselves. */
 static void stop(struct ev_loop *loop, ev_signal *signal, int revents)
 {
 	(void)signal;
@@ -52,9 +51,10 @@ static void stop(struct ev_loop *loop, ev_signal *signal, int revents)
 		return;
 	streamer.stopping = true;
 	role_stopping(&context);
+	control_stop(&control);
 	if (streamer.n_streams == 0)
 		ev_break(loop, EVBREAK_ALL);
-	ev_timer_init(&stop_timer, stop_streams, STOP_GRACE_S, 0.0);
+	ev_timer_init(&stop_timer, stop_streams, streamer.backend->stop_grace_s, 0.0);
 	ev_timer_start(loop, &stop_timer);
 }
 

@@ -50,6 +50,8 @@ static void log_end(const struct stream *stream)
 	          LOG_STR("outcome", outcome_name((enum outcome)stream->outcome)),
 	          LOG_STR("relay", stream->relayed ? "yes" : "no"));
 	count_end(stream);
+	if (stream->gate != 0)
+		streamer->ended(stream->streamer, stream->gate, stream->id);
 }
 
 void stream_defer(struct stream *stream)

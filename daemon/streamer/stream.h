@@ -30,6 +30,7 @@ struct stream {
 	LIST_ENTRY(stream) all;
 	STAILQ_ENTRY(stream) deferred;
 	uint64_t id;
+	uint32_t gate; /* the gate's connection that wants to hear of the end, 0: none */
 	int64_t accepted_ms;
 	int64_t heard_ms;  /* when the upstream last gave a sign of life */
 	int64_t spoken_ms; /* when something was last sent to the client */

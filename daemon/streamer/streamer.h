@@ -29,8 +29,11 @@ struct streamer {
 	struct stream_list streams;   /* all of them, for the end of the process */
 	struct stream_queue deferred; /* those to see to once the event batch is over */
 	ev_prepare after_batch;
-	struct text scratch;                     /* where one event is put together */
-	bool stopping;                           /* takes no new streams */
+	struct text scratch; /* where one event is put together */
+	bool stopping;       /* ends when its streams have */
+	uint32_t gate;       /* connection of the gate by which the handoff at hand came */
+	/* A stream that the gate counts has ended: tell it, by that connection. */
+	void (*ended)(struct streamer *streamer, uint32_t gate, uint64_t stream_id);
 	void (*idle)(struct streamer *streamer); /* called when the last stream is gone */
 };
 

@@ -133,8 +133,8 @@ __attribute__((noreturn)) static void run(const struct child *child, const char 
 	const struct config *config = child->family->config;
 	struct environment environment;
 	char path[PATH_MAX];
-	char worker[16];
-	char *arguments[8];
+	char worker[16], generation[16];
+	char *arguments[10];
 	size_t n = 0;
 	int result = reset_signals();
 
@@ -155,6 +155,11 @@ __attribute__((noreturn)) static void run(const struct child *child, const char 
 	arguments[n++] = path;
 	arguments[n++] = "-c";
 	arguments[n++] = (char *)(uintptr_t)config->file;
+	if (config->generation > 0) {
+		snprintf(generation, sizeof(generation), "%u", config->generation);
+		arguments[n++] = "-g";
+		arguments[n++] = generation;
+	}
 	if (child->role == ROLE_STREAMER) {
 		arguments[n++] = "-b";
 		arguments[n++] = (char *)(uintptr_t)config->backends[child->backend].name;

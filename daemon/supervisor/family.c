@@ -5,6 +5,7 @@
 #include "family.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,6 @@
 
 #include "daemon/common/channel.h"
 #include "daemon/common/log.h"
-#include "daemon/common/notify.h"
 #include "daemon/common/role.h"
 #include "lib/fdpass.h"
 
@@ -22,7 +22,7 @@
 #define PAUSE_START   0.1
 #define PAUSE_MAX     5.0
 #define LIVED_LONG    10.0
-#define STOP_PATIENCE 15.0 /* longer than the streamers give their streams */
+#define STOP_PATIENCE 5.0 /* beyond what the streamers give their streams */
 
 static void start_child(struct child *child);
 
@@ -46,17 +46,45 @@ static void log_child(const struct child *child, int severity, const char *event
 
 /* ---------------------------------------------------------------- sockets */
 
-static int make_listeners(struct family *family)
+static const struct config_listen *find_listen(const struct config *config, const char *path, size_t *index)
+{
+	for (*index = 0; *index < config->n_listens; ++*index)
+		if (strcmp(config->listens[*index].path, path) == 0)
+			return &config->listens[*index];
+	return NULL;
+}
+
+/* The socket stays; who may connect to it may have changed. */
+static int take_over_listener(const struct family *predecessor, const struct socket_file *file)
+{
+	size_t index;
+	const struct config_listen *before = find_listen(predecessor->config, file->path, &index);
+	int fd;
+
+	if ((before->legacy ? SOCK_STREAM : SOCK_SEQPACKET) != file->type) {
+		log_event(LOG_ERR, "reload-refused", LOG_STR("listener", file->path),
+		          LOG_STR("detail", "legacy cannot change without a restart"));
+		return -EINVAL;
+	}
+	fd = fcntl(predecessor->listen_fds[index], F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : socket_give(file, fd);
+}
+
+static int make_listeners(struct family *family, const struct family *predecessor)
 {
 	const struct config *config = family->config;
 	struct socket_file file = {.uid = role_expected_uid(&config->user[ROLE_GATE])};
+	size_t index;
 
 	for (size_t i = 0; i < config->n_listens; i++) {
-		snprintf(file.path, sizeof(file.path), "%s", config->listens[i].path);
+		const char *path = config->listens[i].path;
+		bool known = predecessor != NULL && find_listen(predecessor->config, path, &index) != NULL;
+
+		snprintf(file.path, sizeof(file.path), "%s", path);
 		file.type = config->listens[i].legacy ? SOCK_STREAM : SOCK_SEQPACKET;
 		file.gid = config->listens[i].group;
 		file.mode = config->listens[i].mode;
-		family->listen_fds[i] = socket_make(&file);
+		family->listen_fds[i] = known ? take_over_listener(predecessor, &file) : socket_make(&file);
 		if (family->listen_fds[i] < 0)
 			return family->listen_fds[i];
 	}
@@ -94,9 +122,10 @@ static int make_notify(struct child *child, size_t number)
 	    .gid = gate_gid(child->family),
 	    .mode = 0600,
 	};
-	const char *directory = child->family->config->runtime_dir;
+	const struct config *config = child->family->config;
 
-	if (snprintf(file.path, sizeof(file.path), "%s/notify-%zu.sock", directory, number) >= (int)sizeof(file.path))
+	if (snprintf(file.path, sizeof(file.path), "%s/notify-%zu.%u.sock", config->runtime_dir, number,
+	             config->generation) >= (int)sizeof(file.path))
 		return -ENAMETOOLONG;
 	memcpy(child->notify_path, file.path, sizeof(child->notify_path));
 	child->notify_fd = socket_make(&file);
@@ -105,16 +134,21 @@ static int make_notify(struct child *child, size_t number)
 
 /* ---------------------------------------------------------------- what children do */
 
-static void check_all_ready(struct family *family)
+static void check_ready(struct family *family)
 {
-	if (family->was_ready)
+	struct child *gate = &family->children[0];
+
+	if (family->state != FAMILY_STARTING)
 		return;
-	for (size_t i = 0; i < family->n_children; i++)
+	for (size_t i = 1; i < family->n_children; i++)
 		if (!family->children[i].ready)
 			return;
-	family->was_ready = true;
-	notify_send(family->own_notify_fd, "READY=1");
-	log_event(LOG_NOTICE, "ready", LOG_INT("processes", family->n_children));
+	if (gate->ready) {
+		family->state = FAMILY_RUNNING;
+		family->on_ready(family);
+	} else if (gate->pid == 0 && !ev_is_active(&gate->restart)) {
+		start_child(gate);
+	}
 }
 
 static void on_notified(struct ev_loop *loop, ev_io *watcher, int events)
@@ -130,7 +164,7 @@ static void on_notified(struct ev_loop *loop, ev_io *watcher, int events)
 		return;
 	child->ready = true;
 	log_child(child, LOG_INFO, "role-ready", "ms", (int64_t)((ev_time() - child->started) * 1000));
-	check_all_ready(child->family);
+	check_ready(child->family);
 }
 
 static void schedule_restart(struct child *child)
@@ -151,12 +185,36 @@ static void on_restart(struct ev_loop *loop, ev_timer *watcher, int events)
 	start_child(watcher->data);
 }
 
-static void leave_when_alone(struct family *family)
+/* Whether processes of this role, or of any (ROLE_COUNT), are there. */
+static bool has_any(const struct family *family, enum role role)
 {
 	for (size_t i = 0; i < family->n_children; i++)
-		if (family->children[i].pid != 0)
-			return;
-	ev_break(family->loop, EVBREAK_ALL);
+		if (family->children[i].pid != 0 && (role == ROLE_COUNT || family->children[i].role == role))
+			return true;
+	return false;
+}
+
+static void signal_role(const struct family *family, enum role role, int number)
+{
+	for (size_t i = 0; i < family->n_children; i++)
+		if (family->children[i].pid != 0 && family->children[i].role == role)
+			kill(family->children[i].pid, number);
+}
+
+/* A process of a family that is to end is gone: whose turn it is now. */
+static void go_on_ending(struct family *family, enum role ended)
+{
+	if (!has_any(family, ROLE_COUNT)) {
+		ev_timer_stop(family->loop, &family->patience);
+		family->on_gone(family);
+		return;
+	}
+	if (family->state != FAMILY_RETIRING || has_any(family, ended))
+		return;
+	if (ended == ROLE_GATE && has_any(family, ROLE_STREAMER))
+		signal_role(family, ROLE_STREAMER, SIGTERM);
+	else if (!has_any(family, ROLE_GATE))
+		signal_role(family, ROLE_DIALER, SIGTERM);
 }
 
 static void on_exited(struct ev_loop *loop, ev_child *watcher, int events)
@@ -164,18 +222,19 @@ static void on_exited(struct ev_loop *loop, ev_child *watcher, int events)
 	struct child *child = watcher->data;
 	struct family *family = child->family;
 	bool crashed = WIFSIGNALED(watcher->rstatus);
+	bool ending = family->state >= FAMILY_RETIRING;
 
 	(void)events;
 	ev_child_stop(loop, watcher);
-	log_child(child, family->stopping ? LOG_INFO : LOG_ERR,
-	          family->stopping ? "role-stopped"
-	          : crashed        ? "crashed"
-	                           : "exited",
+	log_child(child, ending ? LOG_INFO : LOG_ERR,
+	          ending    ? "role-stopped"
+	          : crashed ? "crashed"
+	                    : "exited",
 	          crashed ? "signal" : "status", crashed ? WTERMSIG(watcher->rstatus) : WEXITSTATUS(watcher->rstatus));
 	child->pid = 0;
-	if (family->stopping) {
-		leave_when_alone(family);
-	} else if (!family->was_ready && !crashed && !child->ready) {
+	if (ending) {
+		go_on_ending(family, child->role);
+	} else if (family->state == FAMILY_STARTING && !crashed && !child->ready) {
 		/* It said why. Trying again would only say it again. */
 		family->failed = true;
 		family_stop(family);
@@ -248,12 +307,38 @@ static int init_children(struct family *family)
 	return 0;
 }
 
-int family_start(struct family *family)
+static void on_patience_end(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+	struct family *family = watcher->data;
+
+	(void)loop;
+	(void)events;
+	log_event(LOG_WARNING, "killing", LOG_STR("detail", "a role has not ended in time"));
+	family_signal(family, SIGKILL);
+}
+
+struct family *family_new(struct ev_loop *loop, const struct config *config, const char *libexec_dir)
+{
+	struct family *family = calloc(1, sizeof(*family));
+
+	if (family == NULL)
+		return NULL;
+	family->loop = loop;
+	family->config = config;
+	family->libexec_dir = libexec_dir;
+	for (size_t i = 0; i < CONFIG_SECTIONS_MAX; i++)
+		family->listen_fds[i] = -1;
+	ev_init(&family->patience, on_patience_end);
+	family->patience.data = family;
+	return family;
+}
+
+int family_start(struct family *family, const struct family *predecessor)
 {
 	int result = init_children(family);
 
 	if (result == 0)
-		result = make_listeners(family);
+		result = make_listeners(family, predecessor);
 	for (size_t i = 0; i < family->n_children && result == 0; i++) {
 		struct child *child = &family->children[i];
 
@@ -265,7 +350,8 @@ int family_start(struct family *family)
 	}
 	if (result < 0)
 		return result;
-	for (size_t i = 0; i < family->n_children; i++)
+	/* The gate follows when these are ready. */
+	for (size_t i = 1; i < family->n_children; i++)
 		start_child(&family->children[i]);
 	return 0;
 }
@@ -277,46 +363,72 @@ void family_signal(struct family *family, int number)
 			kill(family->children[i].pid, number);
 }
 
-static void on_patience_end(struct ev_loop *loop, ev_timer *watcher, int events)
+/* What ends is not started again, and is killed when it takes too long. */
+static void end(struct family *family, enum family_state state)
 {
-	struct family *family = watcher->data;
+	unsigned grace_s = 0;
 
-	(void)loop;
-	(void)events;
-	log_event(LOG_WARNING, "killing", LOG_STR("detail", "a role has not ended in time"));
-	family_signal(family, SIGKILL);
+	family->state = state;
+	for (size_t i = 0; i < family->n_children; i++)
+		ev_timer_stop(family->loop, &family->children[i].restart);
+	for (size_t i = 0; i < family->config->n_backends; i++)
+		if (family->config->backends[i].stop_grace_s > grace_s)
+			grace_s = family->config->backends[i].stop_grace_s;
+	ev_timer_set(&family->patience, grace_s + STOP_PATIENCE, 0.);
+	ev_timer_start(family->loop, &family->patience);
+}
+
+void family_retire(struct family *family)
+{
+	if (family->state >= FAMILY_RETIRING)
+		return;
+	end(family, FAMILY_RETIRING);
+	/* Gone already, it is as if it ended now. */
+	if (has_any(family, ROLE_GATE))
+		signal_role(family, ROLE_GATE, SIGTERM);
+	else
+		go_on_ending(family, ROLE_GATE);
 }
 
 void family_stop(struct family *family)
 {
-	if (family->stopping)
+	if (family->state == FAMILY_STOPPING)
 		return;
-	family->stopping = true;
-	log_event(LOG_NOTICE, "stopping");
-	notify_send(family->own_notify_fd, "STOPPING=1");
-	for (size_t i = 0; i < family->n_children; i++)
-		ev_timer_stop(family->loop, &family->children[i].restart);
+	end(family, FAMILY_STOPPING);
 	family_signal(family, SIGTERM);
-	ev_timer_init(&family->patience, on_patience_end, STOP_PATIENCE, 0.);
-	family->patience.data = family;
-	ev_timer_start(family->loop, &family->patience);
-	leave_when_alone(family);
+	go_on_ending(family, ROLE_COUNT);
 }
 
-void family_remove(struct family *family)
+static void remove_sockets(struct family *family, const struct family *successor)
 {
+	const struct config *config = family->config;
 	char path[CONFIG_PATH_MAX];
+	size_t index;
 
 	/* Only what was made here: a path that something else occupies has no socket of ours. */
-	for (size_t i = 0; i < family->config->n_listens; i++)
-		if (family->listen_fds[i] >= 0)
-			socket_remove(family->config->listens[i].path);
+	for (size_t i = 0; i < config->n_listens; i++) {
+		if (family->listen_fds[i] < 0)
+			continue;
+		fd_close(&family->listen_fds[i]);
+		if (successor == NULL || find_listen(successor->config, config->listens[i].path, &index) == NULL)
+			socket_remove(config->listens[i].path);
+	}
 	for (size_t i = 0; i < family->n_children; i++) {
-		const struct child *child = &family->children[i];
+		struct child *child = &family->children[i];
 
-		if (child->notify_fd >= 0)
+		if (child->notify_fd >= 0) {
+			ev_io_stop(family->loop, &child->notified);
+			fd_close(&child->notify_fd);
 			socket_remove(child->notify_path);
+		}
 		if (child->role != ROLE_GATE && internal_path(child, path) == 0)
 			socket_remove(path);
 	}
+}
+
+void family_free(struct family *family, const struct family *successor)
+{
+	remove_sockets(family, successor);
+	free(family->children);
+	free(family);
 }

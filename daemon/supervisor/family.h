@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Family: all processes of handoffd: starting them, starting again those that crash,
- * telling when all are ready, and stopping them.
+ * Family: all processes that serve one configuration: starting them, starting again those that crash, telling when all
+ * are ready, and stopping them.
  *
- * The listeners of the configuration stay open here, so that a restart of the gate loses
- * no connection. The internal sockets are made anew for each start of their role: while it is away nobody can
- * connect, and the gate turns to the other workers of the pool.
+ *     STARTING   the other roles, then the gate, so that whatever it takes finds a streamer
+ *     RUNNING    all were ready once; what ends is started again
+ *     RETIRING   another family has taken over: gate, streamers and dialer end in this order, streams in their own time
+ *     STOPPING   all end together
+ *
+ * The listeners of the configuration stay open here, so that a restart of the gate loses no connection, and a later
+ * family has them too. The internal sockets are made anew for each start of their role: while it is away
+ * nobody can connect, and the gate turns to the other workers of the pool.
  */
 #ifndef SUPERVISOR_FAMILY_H
 #define SUPERVISOR_FAMILY_H
@@ -14,31 +19,39 @@
 
 #include "child.h"
 
+enum family_state { FAMILY_STARTING, FAMILY_RUNNING, FAMILY_RETIRING, FAMILY_STOPPING };
+
 struct family {
 	struct ev_loop *loop;
 	const struct config *config;
 	const char *libexec_dir;
-	int own_notify_fd; /* where the supervisor itself reports, or -1 */
-	struct child *children;
+	struct child *children; /* the gate first */
 	size_t n_children;
 	int listen_fds[CONFIG_SECTIONS_MAX];
-	bool was_ready;
-	bool stopping;
-	bool failed; /* a role could not start: the exit status says so */
+	enum family_state state;
+	bool failed;                             /* a role could not start */
+	void (*on_ready)(struct family *family); /* all are */
+	void (*on_gone)(struct family *family);  /* the last process has ended; it may family_free() */
 	ev_timer patience;
 };
 
-/* Make the listeners and start all roles. Returns 0 or -errno, with the error logged; then family_remove() is still
- * due. */
-int family_start(struct family *family);
+/* A family without processes. NULL: no memory. */
+struct family *family_new(struct ev_loop *loop, const struct config *config, const char *libexec_dir);
+
+/* Make the listeners, or take over those that the predecessor (NULL: none) has, and start all roles. Returns 0 or
+ * -errno, with the error logged; then family_free() is still due. */
+int family_start(struct family *family, const struct family *predecessor);
 
 /* Pass a signal on to all roles. */
 void family_signal(struct family *family, int number);
 
-/* Ask all roles to end, and make them end after a while; the event loop is left when the last has gone. */
+/* Another family serves now: let the streams of this one end. */
+void family_retire(struct family *family);
+
+/* Ask all roles to end, and make them end after a while. on_gone() follows, at once when there are none. */
 void family_stop(struct family *family);
 
-/* Remove all socket files. */
-void family_remove(struct family *family);
+/* Remove its socket files, but not those that the successor (NULL: none) has too, and its memory. */
+void family_free(struct family *family, const struct family *successor);
 
 #endif

@@ -23,7 +23,12 @@ struct options {
 	bool test;
 };
 
-static struct family family = {.own_notify_fd = -1};
+/* The family that serves, the one that is to take its place, and those whose last streams are ending. */
+static struct family *current, *next;
+static size_t n_ending;
+static struct options options;
+static int own_notify_fd = -1; /* where the supervisor itself reports */
+static bool stopping, failed;
 
 static void usage(FILE *stream)
 {
@@ -38,21 +43,21 @@ static void usage(FILE *stream)
 	        CONFIG_DEFAULT_FILE, HANDOFFD_LIBEXECDIR);
 }
 
-static void read_options(struct options *options, int argc, char **argv)
+static void read_options(int argc, char **argv)
 {
 	int option;
 
-	*options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .libexec_dir = HANDOFFD_LIBEXECDIR};
+	options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .libexec_dir = HANDOFFD_LIBEXECDIR};
 	while ((option = getopt(argc, argv, "c:x:thV")) != -1) {
 		switch (option) {
 		case 'c':
-			options->config_file = optarg;
+			options.config_file = optarg;
 			break;
 		case 'x':
-			options->libexec_dir = optarg;
+			options.libexec_dir = optarg;
 			break;
 		case 't':
-			options->test = true;
+			options.test = true;
 			break;
 		case 'h':
 			usage(stdout);
@@ -110,24 +115,131 @@ static void open_own_notify(void)
 
 	if (address == NULL)
 		return;
-	family.own_notify_fd = notify_open(address);
-	if (family.own_notify_fd < 0)
-		fatal("NOTIFY_SOCKET cannot be reached: %s", strerror(-family.own_notify_fd));
+	own_notify_fd = notify_open(address);
+	if (own_notify_fd < 0)
+		fatal("NOTIFY_SOCKET cannot be reached: %s", strerror(-own_notify_fd));
 }
+
+/* ---------------------------------------------------------------- families */
+
+static void leave_when_alone(struct ev_loop *loop)
+{
+	if (current == NULL && next == NULL && n_ending == 0)
+		ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_gone(struct family *family)
+{
+	struct ev_loop *loop = family->loop;
+
+	if (family == next) {
+		next = NULL;
+		if (!stopping)
+			log_event(LOG_ERR, "reload-failed", LOG_STR("detail", "the processes that run stay"));
+	} else if (family == current) {
+		failed = family->failed;
+		current = NULL;
+	} else {
+		n_ending--;
+	}
+	family_free(family, current);
+	leave_when_alone(loop);
+}
+
+static void on_ready(struct family *family)
+{
+	log_event(LOG_NOTICE, current == family ? "ready" : "reloaded", LOG_INT("processes", family->n_children));
+	notify_send(own_notify_fd, "READY=1");
+	if (current == family)
+		return;
+	next = NULL;
+	n_ending++;
+	struct family *before = current;
+	current = family;
+	family_retire(before);
+}
+
+static struct family *family_make(struct ev_loop *loop, const struct config *config)
+{
+	struct family *family = family_new(loop, config, options.libexec_dir);
+
+	if (family == NULL)
+		fatal("out of memory");
+	family->on_ready = on_ready;
+	family->on_gone = on_gone;
+	return family;
+}
+
+/* ---------------------------------------------------------------- signals */
 
 static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
 {
-	(void)loop;
 	(void)watcher;
 	(void)events;
-	family_stop(&family);
+	if (stopping)
+		return;
+	stopping = true;
+	log_event(LOG_NOTICE, "stopping");
+	notify_send(own_notify_fd, "STOPPING=1");
+	if (next != NULL)
+		family_stop(next);
+	if (current != NULL)
+		family_stop(current);
+	/* Those that are ending have been told. */
+	leave_when_alone(loop);
 }
 
 static void on_pass(struct ev_loop *loop, ev_signal *watcher, int events)
 {
 	(void)loop;
 	(void)events;
-	family_signal(&family, watcher->signum);
+	if (current != NULL)
+		family_signal(current, watcher->signum);
+}
+
+/* The configuration as it is now; NULL, and each error logged, when it cannot be used. */
+static struct config *load_again(void)
+{
+	char *errors = NULL;
+	struct config *config = config_load(current->config->file, &errors);
+	char *rest = errors;
+
+	if (config == NULL && errors == NULL)
+		log_event(LOG_ERR, "config", LOG_STR("error", "out of memory"));
+	for (char *line = errors != NULL ? strtok_r(rest, "\n", &rest) : NULL; line != NULL;
+	     line = strtok_r(NULL, "\n", &rest))
+		log_event(LOG_ERR, "config", LOG_STR("error", line));
+	free(errors);
+	if (config == NULL || !users_check(config))
+		return NULL;
+	if (strcmp(config->runtime_dir, current->config->runtime_dir) != 0) {
+		log_event(LOG_ERR, "config", LOG_STR("error", "runtime-dir cannot change without a restart"));
+		return NULL;
+	}
+	config->generation = current->config->generation + 1;
+	return config;
+}
+
+/* Start all roles anew, with configuration, keys and programs as they are now; once they are ready they take over. */
+static void on_reload(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+	struct config *config;
+
+	(void)watcher;
+	(void)events;
+	if (stopping || current == NULL || current->state != FAMILY_RUNNING || next != NULL) {
+		log_event(LOG_WARNING, "reload-refused", LOG_STR("detail", "not while starting or stopping"));
+		return;
+	}
+	log_event(LOG_NOTICE, "reloading");
+	config = load_again();
+	if (config == NULL) {
+		log_event(LOG_ERR, "reload-failed", LOG_STR("detail", "the processes that run stay"));
+		return;
+	}
+	next = family_make(loop, config);
+	if (family_start(next, current) < 0)
+		family_stop(next);
 }
 
 static void watch_signals(struct ev_loop *loop)
@@ -136,7 +248,7 @@ static void watch_signals(struct ev_loop *loop)
 	static const struct {
 		int number;
 		void (*callback)(struct ev_loop *, ev_signal *, int);
-	} signals[4] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_pass}, {SIGUSR1, on_pass}};
+	} signals[4] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_reload}, {SIGUSR1, on_pass}};
 
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < 4; i++) {
@@ -148,34 +260,33 @@ static void watch_signals(struct ev_loop *loop)
 int main(int argc, char **argv)
 {
 	const struct config *config;
-	struct options options;
-	int result;
+	struct ev_loop *loop;
 
-	read_options(&options, argc, argv);
+	read_options(argc, argv);
 	log_open("handoffd");
 	config = load(absolute(options.config_file));
-	family.config = config;
 	if (!users_check(config))
 		return 1;
 	if (options.test) {
 		puts("configuration ok");
 		return 0;
 	}
-	family.libexec_dir = absolute(options.libexec_dir);
+	options.libexec_dir = absolute(options.libexec_dir);
 	open_own_notify();
 	raise_limits();
-	family.loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV);
-	if (family.loop == NULL)
+	loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	if (loop == NULL)
 		fatal("no event loop");
-	watch_signals(family.loop);
+	watch_signals(loop);
 	if (runtime_dir_open(config->runtime_dir) < 0)
 		return 1;
-	for (size_t i = 0; i < CONFIG_SECTIONS_MAX; i++)
-		family.listen_fds[i] = -1;
-	result = family_start(&family);
-	if (result == 0)
-		ev_run(family.loop, 0);
-	family_remove(&family);
+	current = family_make(loop, config);
+	if (family_start(current, NULL) < 0) {
+		current->failed = true;
+		family_stop(current);
+	}
+	if (current != NULL)
+		ev_run(loop, 0);
 	runtime_dir_close(config->runtime_dir);
-	return result < 0 || family.failed ? 1 : 0;
+	return failed ? 1 : 0;
 }

@@ -83,6 +83,17 @@ int socket_remove(const char *path)
 }
 
 /* Bound with no permission for anybody, which the mode then gives to the right ones. */
+static int give_file(const struct socket_file *file)
+{
+	if (file->uid != geteuid() || file->gid != getegid()) {
+		if (lchown(file->path, file->uid, file->gid) < 0)
+			return complain(file->path, "cannot set the socket's owner and group", -errno);
+	}
+	if (chmod(file->path, file->mode) < 0)
+		return complain(file->path, "cannot set the socket's mode", -errno);
+	return 0;
+}
+
 static int bind_file(int fd, const struct socket_file *file)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -94,13 +105,17 @@ static int bind_file(int fd, const struct socket_file *file)
 	umask(mask);
 	if (result < 0)
 		return complain(file->path, "cannot bind", result);
-	if (file->uid != geteuid() || file->gid != getegid()) {
-		if (lchown(file->path, file->uid, file->gid) < 0)
-			return complain(file->path, "cannot set the socket's owner and group", -errno);
-	}
-	if (chmod(file->path, file->mode) < 0)
-		return complain(file->path, "cannot set the socket's mode", -errno);
-	return 0;
+	return give_file(file);
+}
+
+int socket_give(const struct socket_file *file, int fd)
+{
+	int result = give_file(file);
+
+	if (result == 0)
+		return fd;
+	fd_close(&fd);
+	return result;
 }
 
 int socket_make(const struct socket_file *file)

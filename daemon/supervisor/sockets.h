@@ -30,6 +30,10 @@ void runtime_dir_close(const char *path);
  * then a client is refused by the kernel and tries again, where our own listen() would show it our uid. */
 int socket_make(const struct socket_file *file);
 
+/* The socket fd is bound to this path already: only give the file its owner and mode. Returns fd, or -errno with the
+ * error logged, and fd closed. */
+int socket_give(const struct socket_file *file, int fd);
+
 /* Remove a socket file, but nothing that is not a socket. Returns 0, also when there was none, or -errno. */
 int socket_remove(const char *path);
 

@@ -147,6 +147,17 @@ class Handoffd:
             return new if self.log.find(rf"handoffd-{role}\[{new}\]: .*event=ready") else None
         return wait_for(again, 10, f"a new {role}")
 
+    def reload(self, outcome: str = "event=reloaded", **replacements: str) -> None:
+        """SIGHUP, after these replacements in the configuration; waits for what comes of it."""
+        text = self.conf_file.read_text()
+        for before, after in replacements.items():
+            assert before in text
+            text = text.replace(before, after)
+        self.conf_file.write_text(text)
+        since = self.log.position()
+        os.kill(self.process.pid, signal.SIGHUP)
+        self.log.wait(rf"handoffd\[\d+\]: {outcome}", 20, since)
+
     def counters(self, role: str, backend: str = None) -> dict:
         """Counters of a role, "name" or "name/label" as in docs/metrics.md: it logs them on SIGUSR1."""
         pid, since = self.pid(role, backend), self.log.position()

@@ -114,7 +114,7 @@ static int page_of_child(pid_t *child, uint64_t n)
 		metrics_add(METRIC_HANDOFFS, n);
 		metrics_set(METRIC_ACTIVE_STREAMS, n);
 		metrics_set(METRIC_PEAK_STREAMS, n);
-		if (metrics_announce(&to_gate) != 0)
+		if (metrics_announce(&to_gate, 7) != 0)
 			_exit(2);
 		recv(pair[1], buffer, 1, 0);
 		_exit(0);
@@ -125,6 +125,7 @@ static int page_of_child(pid_t *child, uint64_t n)
 	assert_int_equal(channel_receive(&from_streamer, buffer, &message), 1);
 	assert_int_equal(message.type, MESSAGE_STREAMER_METRICS);
 	assert_true(((const struct message_metrics *)message.body)->layout == metrics_layout());
+	assert_true(((const struct message_metrics *)message.body)->sections == 7);
 	return message.fds[0];
 }
 
@@ -234,7 +235,7 @@ static void test_account(void **state)
 	assert_true(account_take(&account, wrong) < 0);
 	assert_true(fcntl(wrong, F_GETFD) < 0 && errno == EBADF);
 	expect(&account, false, 8, 0, 5);
-	fd_close(&account.fd);
+	fd_close(&account.page.fd);
 }
 
 int main(void)
