@@ -125,6 +125,8 @@ static int send_or_keep(struct client *client, struct iovec *pieces, size_t n)
 
 int client_hold(struct client *client, struct span bytes)
 {
+	if (!client_is_open(client))
+		return 0;
 	client->held = client->held || client->len == 0;
 	return pending_add(client, bytes.data, bytes.len);
 }
@@ -182,6 +184,10 @@ int client_send(struct client *client, struct span piece, bool last)
 	struct span end = frame_end(client->framing, piece.len == 0, last);
 	size_t n = 1;
 
+	if (!client_is_open(client)) {
+		client->discarded += piece.len;
+		return 0;
+	}
 	if (piece.len > 0 && start_len > 0)
 		pieces[n++] = piece_of(start, start_len);
 	if (piece.len > 0)

@@ -45,6 +45,7 @@ struct client {
 	enum client_framing framing;
 	int64_t progress_ms; /* when the socket last took something, or pending output began to wait */
 	uint64_t sent;       /* bytes the socket took */
+	uint64_t discarded;  /* bytes of the body for nobody: the client was closed */
 };
 
 /* Take over the descriptor and watch it. user_timeout_ms: how long the kernel keeps trying to reach a silent peer. */
@@ -55,8 +56,8 @@ void client_open(struct client *client, struct ev_loop *loop, int fd, enum clien
 int client_hold(struct client *client, struct span bytes);
 /* Send what is held. 0 or -errno. */
 int client_flush(struct client *client);
-/* Send a piece of the body, framed as the body is; last: nothing follows it. A piece may be empty.
- * 0 (sent or kept) or -errno: the client is lost. */
+/* Send a piece of the body, framed as the body is; last: nothing follows it. A piece may be empty. A client that was
+ * closed takes everything, here and above. 0 (sent or kept) or -errno: the client is lost. */
 int client_send(struct client *client, struct span piece, bool last);
 
 /* Bytes that wait for the socket. */

@@ -80,6 +80,22 @@ void stream_lost(struct stream *stream, enum outcome outcome)
 	stream_close(stream);
 }
 
+void stream_gone(struct stream *stream)
+{
+	const struct streamer *streamer = stream->streamer;
+
+	if (stream->draining || !stream_is_live(stream) || !streamer->ops->has_upstream ||
+	    streamer->backend->on_disconnect != DISCONNECT_DRAIN) {
+		stream_lost(stream, OUTCOME_CLIENT_GONE);
+		return;
+	}
+	client_close(&stream->client);
+	stream->draining = true;
+	stream->heard_ms = clock_ms();
+	stream_defer(stream);
+	stream_schedule(stream);
+}
+
 static void linger(struct stream *stream)
 {
 	log_end(stream);
@@ -95,6 +111,10 @@ void stream_end_output(struct stream *stream, enum outcome outcome)
 	stream->state = STREAM_FLUSHING;
 	stream->whole = outcome == OUTCOME_DONE;
 	stream_defer(stream);
+	if (stream->draining) {
+		stream_lost(stream, OUTCOME_CLIENT_GONE);
+		return;
+	}
 	if (client_unsent(&stream->client) == 0)
 		linger(stream);
 	else
@@ -120,7 +140,7 @@ static void on_gone(struct client *client)
 	if (stream->state == STREAM_LINGERING)
 		stream_close(stream);
 	else
-		stream_lost(stream, OUTCOME_CLIENT_GONE);
+		stream_gone(stream);
 }
 
 static void on_drained(struct client *client)
@@ -228,6 +248,10 @@ static void after_batch(struct streamer *streamer)
 		stream->is_deferred = false;
 		if (stream->state == STREAM_OPEN)
 			stream_sent(stream, client_flush(&stream->client));
+		if (stream->draining && stream->paused && stream_is_live(stream)) {
+			stream->paused = false;
+			streamer->ops->pause(stream, false);
+		}
 		if (stream->work != NULL && !stream_is_live(stream)) {
 			streamer->ops->stop(stream->work, stream->whole);
 			stream->work = NULL;

@@ -15,6 +15,8 @@ void stream_end_output(struct stream *stream, enum outcome outcome);
 /* The client does not get the rest: close at once. */
 void stream_lost(struct stream *stream, enum outcome outcome);
 void stream_close(struct stream *stream);
+/* The client has hung up: let the upstream's answer come to its end where the configuration wants that, else lost. */
+void stream_gone(struct stream *stream);
 
 /* After something was given to the client, with what client_send() said: notice a lost or slow one. */
 void stream_sent(struct stream *stream, int rc);

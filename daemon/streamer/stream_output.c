@@ -20,10 +20,14 @@ static void count_event(struct stream *stream)
 void stream_sent(struct stream *stream, int rc)
 {
 	if (rc != 0) {
-		stream_lost(stream, OUTCOME_CLIENT_GONE);
+		stream_gone(stream);
 		return;
 	}
 	stream->spoken_ms = clock_ms();
+	if (stream->draining && stream->client.discarded > stream->streamer->backend->drain_bytes) {
+		stream_lost(stream, OUTCOME_CLIENT_GONE);
+		return;
+	}
 	if (client_unsent(&stream->client) == 0)
 		return;
 	if (!stream->paused && stream_is_live(stream) && client_unsent(&stream->client) > CLIENT_PENDING_BOUND) {

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of the upstream's answer when the client hangs up: cancelled at once, or drained up to a cap."""
+import threading
+import time
+
+from env import wait_for
+from test_streamer_demo import Exchange, prompt_data
+from test_streamer_openai import openai_factory, scripted  # noqa: F401, fixtures
+
+
+class Answer:
+    """A script: one event, then, once the client has left, more of them until `count` or the connection is gone."""
+
+    def __init__(self, count: int, size: int = 10):
+        self.count, self.size = count, size
+        self.client_left, self.sent, self.ended = threading.Event(), 0, threading.Event()
+
+    def __call__(self, connection):
+        connection.read_request()
+        connection.head()
+        connection.event("first")
+        self.client_left.wait(10)
+        time.sleep(0.2)
+        try:
+            while self.sent < self.count and not connection.gone.is_set():
+                connection.event("x" * self.size)
+                self.sent += 1
+                time.sleep(0.001)
+            connection.chunk(b"data: [DONE]\n\n")
+            connection.send(b"0\r\n\r\n")
+        except OSError:
+            pass
+        self.ended.set()
+        connection.wait_gone(2)
+
+
+def leave_after_first(daemon, answer):
+    with Exchange(daemon, prompt_data("x")) as made:
+        made.read_until(b"first")
+    answer.client_left.set()
+
+
+def test_drained(scripted):
+    answer = Answer(100)
+    upstream, daemon = scripted(answer, **{"on-disconnect": "drain"})
+    since = daemon.log.position()
+    leave_after_first(daemon, answer)
+    assert answer.ended.wait(10) and answer.sent == 100
+    line = daemon.log.wait("event=stream-end", 5, since)[0]
+    assert "outcome=client-gone" in line
+    counters = daemon.counters("streamer")
+    assert counters.get("handoffd_upstream_cancelled_total", 0) == 0 and counters.get("daemon_active_streams", 0) == 0
+
+
+def test_drained_up_to_a_cap(scripted):
+    answer = Answer(100000, size=1000)
+    upstream, daemon = scripted(answer, **{"on-disconnect": "drain", "drain-bytes": 20000})
+    leave_after_first(daemon, answer)
+    assert answer.ended.wait(10) and 15 <= answer.sent < 3000
+    daemon.log.wait("event=stream-end.*outcome=client-gone", 5)
+    assert daemon.counters("streamer")["handoffd_upstream_cancelled_total"] == 1
+
+
+def test_drained_while_held_back(scripted):
+    """A slow client holds the upstream back; when it leaves, the rest comes."""
+    answer = Answer(3000, size=4000)
+    upstream, daemon = scripted(answer, **{"on-disconnect": "drain", "drain-bytes": 100000000})
+    with Exchange(daemon, prompt_data("x")) as made:
+        made.read_until(b"first")
+        answer.client_left.set()
+        wait_for(lambda: daemon.counters("streamer").get("handoffd_pauses_total", 0) > 0, 15, "the pause")
+        assert not answer.ended.is_set()
+    assert answer.ended.wait(30) and answer.sent == 3000
+    daemon.log.wait("event=stream-end.*outcome=client-gone", 5)
+
+
+def test_cancelled(scripted):
+    answer = Answer(100000)
+    upstream, daemon = scripted(answer)
+    leave_after_first(daemon, answer)
+    assert answer.ended.wait(5) and answer.sent < 100
+    daemon.log.wait("event=stream-end.*outcome=client-gone", 5)
