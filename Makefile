@@ -60,7 +60,8 @@ LDOPTS    :=
 endif
 LDHARDEN  := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -I. $(OPTIMISE) $(WARNINGS) $(HARDENING) $(CFLAGS) \
-	-DHANDOFFD_VERSION='"$(VERSION)"' -DHANDOFFD_LIBEXECDIR='"$(LIBEXECDIR)"' -DHANDOFFD_CONFIG='"$(SYSCONFDIR)/handoffd/handoffd.conf"'
+	-DHANDOFFD_VERSION='"$(VERSION)"' -DHANDOFFD_LIBEXECDIR='"$(LIBEXECDIR)"' -DHANDOFFD_CONFIG='"$(SYSCONFDIR)/handoffd/handoffd.conf"' \
+	-DHANDOFFD_POLICY_DIR='"$(SYSCONFDIR)/handoffd/policy.d"'
 LDFLAGS_ALL = $(LDOPTS) $(LDHARDEN) $(LDFLAGS)
 EXE_FLAGS  := -pie
 
@@ -175,7 +176,7 @@ lint:
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppressions-list=.cppcheck -I. -D__x86_64__ -D__linux__ '-D__VA_OPT__(x)=x' $(TIDY_SOURCES)
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$$(nproc) -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
-		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" 2>$(BUILD)/tidy.$$$$.log \
+		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" -DHANDOFFD_POLICY_DIR="\"\"" 2>$(BUILD)/tidy.$$$$.log \
 		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
 	@echo "lint: no findings"

@@ -115,13 +115,16 @@ static int put_in_force(const struct policy *policy, struct sock_fprog *program,
 
 #endif
 
-int policy_apply(const struct policy *policy, struct policy_report *report, char *error, size_t error_size)
+int policy_apply(const struct policy *policy, enum policy_mode mode, struct policy_report *report, char *error,
+                 size_t error_size)
 {
 	struct sock_fprog program;
 	int rc;
 
 	*report = (struct policy_report){.landlock_abi = landlock_abi()};
-	rc = policy_compile(policy, SCMP_ARCH_NATIVE, &program, error, error_size);
+	rc = policy_compile(policy, SCMP_ARCH_NATIVE, mode, &program, error, error_size);
+	if (rc == 0 && mode == POLICY_TRAP && (rc = policy_trap_prepare()) != 0)
+		snprintf(error, error_size, "trap: %s", strerror(-rc));
 	if (rc == 0)
 		rc = put_in_force(policy, &program, report, error, error_size);
 	free(program.filter);

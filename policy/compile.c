@@ -96,10 +96,12 @@ static int export_program(scmp_filter_ctx context, struct sock_fprog *program)
 	return -EIO;
 }
 
-int policy_compile(const struct policy *policy, uint32_t arch, struct sock_fprog *program, char *error,
-                   size_t error_size)
+int policy_compile(const struct policy *policy, uint32_t arch, enum policy_mode mode, struct sock_fprog *program,
+                   char *error, size_t error_size)
 {
-	scmp_filter_ctx context = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	static const uint32_t rest[] = {
+	    [POLICY_ENFORCE] = SCMP_ACT_KILL_PROCESS, [POLICY_LOG] = SCMP_ACT_LOG, [POLICY_TRAP] = SCMP_ACT_TRAP};
+	scmp_filter_ctx context = seccomp_init(rest[mode]);
 	const char *step = "set up";
 	int rc = context == NULL ? -ENOMEM : set_up(context, arch);
 

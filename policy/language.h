@@ -81,7 +81,8 @@ enum policy_fact { FACT_DEFAULT, FACT_UNKNOWN, FACT_CAPABILITIES, FACT_DUMPABLE,
 
 struct policy {
 	char role[32];
-	bool is_list; /* a file that others include, not a role */
+	char *override; /* the file it came from, NULL: built in */
+	bool is_list;   /* a file that others include, not a role */
 	bool facts[FACT_COUNT];
 	struct policy_rule *rules;
 	size_t n_rules;
@@ -120,13 +121,16 @@ void policy_argument_names(const char *call, char *out, size_t size);
 /* The seccomp program for an architecture (SCMP_ARCH_NATIVE...; one for another architecture is for reading only: it
  * lacks the answers to unknown numbers). program->filter is malloc'ed. Returns 0, or -errno with what failed in
  * error. */
-int policy_compile(const struct policy *policy, uint32_t arch, struct sock_fprog *program, char *error,
-                   size_t error_size);
+int policy_compile(const struct policy *policy, uint32_t arch, enum policy_mode mode, struct sock_fprog *program,
+                   char *error, size_t error_size);
 
 /* The kernel's Landlock ABI, 0 when it has none. */
 int landlock_abi(void);
 /* Restrict this process; layers that abi lacks are added to off. Returns 0, or -errno with what failed in error. */
 int landlock_apply(const struct policy *policy, int abi, char *off, size_t off_size, char *error, size_t error_size);
+
+/* Let SIGSYS write the name of the call to the log and end the process, for POLICY_TRAP. 0 or -errno. */
+int policy_trap_prepare(void);
 
 /* Append "name" to a comma-separated list. */
 void policy_off_add(char *off, size_t off_size, const char *name);

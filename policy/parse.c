@@ -479,25 +479,6 @@ struct policy *policy_parse(const char *file, struct span text, char *error, siz
 	return parser.policy;
 }
 
-struct policy *policy_load(const char *role, char *error, size_t error_size)
-{
-	const char *file = NULL;
-	struct span text = policy_builtin(role, &file);
-	struct policy *policy;
-
-	if (text.data == NULL) {
-		snprintf(error, error_size, "there is no policy for %s", role);
-		return NULL;
-	}
-	policy = policy_parse(file, text, error, error_size);
-	if (policy != NULL && (policy->is_list || strcmp(policy->role, role) != 0)) {
-		snprintf(error, error_size, "%s: is not the policy of role %s", file, role);
-		policy_free(policy);
-		return NULL;
-	}
-	return policy;
-}
-
 void policy_free(struct policy *policy)
 {
 	if (policy == NULL)
@@ -512,5 +493,6 @@ void policy_free(struct policy *policy)
 	}
 	free(policy->rules);
 	free(policy->paths);
+	free(policy->override);
 	free(policy);
 }

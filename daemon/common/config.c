@@ -22,6 +22,8 @@ static cfg_opt_t options[] = {
     CFG_STR("runtime-dir", "/run/handoffd", CFGF_NONE),
     CFG_STR("key-file", "/etc/handoffd/keys", CFGF_NONE),
     CFG_BOOL("log-debug", cfg_false, CFGF_NONE),
+    CFG_STR("policy-dir", HANDOFFD_POLICY_DIR, CFGF_NONE),
+    CFG_STR("seccomp", "enforce", CFGF_NONE),
     CFG_STR("access-log", "", CFGF_NONE),
     CFG_STR("access-log-format", "combined", CFGF_NONE),
     CFG_STR("gate-user", "", CFGF_NONE),
@@ -209,6 +211,8 @@ bool config_require(struct config_loader *loader, cfg_t *section, const char *ki
 
 /* ---------------------------------------------------------------- the file */
 
+static const char *const seccomp_modes[] = {
+    [POLICY_ENFORCE] = "enforce", [POLICY_LOG] = "log", [POLICY_TRAP] = "trap", NULL};
 static const char *const log_formats[] = {[LOG_FORMAT_COMBINED] = "combined", [LOG_FORMAT_JSON] = "json", NULL};
 
 static void take_top_level(struct config_loader *loader)
@@ -223,6 +227,8 @@ static void take_top_level(struct config_loader *loader)
 	config->runtime_dir = config_path(loader, root, "runtime-dir", false);
 	config->key_file = config_path(loader, root, "key-file", false);
 	config->log_debug = cfg_getbool(root, "log-debug") == cfg_true;
+	config->policy_dir = config_path(loader, root, "policy-dir", false);
+	config->seccomp = config_choice(loader, root, "seccomp", seccomp_modes);
 	config->access_log = config_path(loader, root, "access-log", true);
 	config->access_log_format = config_choice(loader, root, "access-log-format", log_formats);
 	for (size_t i = 0; i < ROLE_COUNT; i++)

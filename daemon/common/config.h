@@ -11,6 +11,7 @@
 
 #include "lib/bytes.h"
 #include "messages.h"
+#include "policy/policy.h"
 
 #define CONFIG_DEFAULT_FILE HANDOFFD_CONFIG
 #define CONFIG_SECTIONS_MAX 64
@@ -101,7 +102,9 @@ struct config {
 	const char *runtime_dir; /* internal sockets, default /run/handoffd */
 	const char *key_file;    /* the gate's key ring, default /etc/handoffd/keys */
 	bool log_debug;
-	const char *access_log;                   /* file, "" for none; opened before the role drops its rights */
+	const char *policy_dir;   /* ROLE.policy in it replaces the built-in policy; default /etc/handoffd/policy.d */
+	enum policy_mode seccomp; /* default enforce */
+	const char *access_log;   /* file, "" for none; opened before the role drops its rights */
 	enum config_log_format access_log_format; /* default combined */
 	struct config_user user[ROLE_COUNT];      /* gate-user, streamer-user, dialer-user; unset ones have name "" */
 	struct config_listen *listens;

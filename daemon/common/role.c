@@ -314,6 +314,7 @@ static void privileges_leave(const struct config_user *user, struct privileges_r
 
 void role_confine(const struct role_context *context, const struct config_user *user)
 {
+	const struct config *config = context->config;
 	struct privileges_report privileges;
 	struct policy_report report;
 	struct policy *policy;
@@ -321,10 +322,15 @@ void role_confine(const struct role_context *context, const struct config_user *
 	char off[sizeof(privileges.off) + sizeof(report.off)];
 
 	privileges_leave(user, &privileges);
-	policy = policy_load(role_name(context->role), error, sizeof(error));
+	policy = policy_load(role_name(context->role), config->policy_dir, error, sizeof(error));
 	if (policy == NULL)
 		fatal("policy: %s", error);
-	if (policy_apply(policy, &report, error, sizeof(error)) != 0)
+	if (policy_override(policy) != NULL)
+		log_event(LOG_WARNING, "policy-replaced", LOG_STR("file", policy_override(policy)));
+	if (config->seccomp != POLICY_ENFORCE)
+		log_event(LOG_WARNING, "cage-weakened",
+		          LOG_STR("seccomp", config->seccomp == POLICY_LOG ? "log" : "trap"));
+	if (policy_apply(policy, config->seccomp, &report, error, sizeof(error)) != 0)
 		fatal("cannot apply the policy: %s", error);
 	policy_free(policy);
 	snprintf(off, sizeof(off), "%s%s%s", privileges.off,

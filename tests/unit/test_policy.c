@@ -179,9 +179,9 @@ static void test_missing_role(void **state)
 	char error[256];
 
 	(void)state;
-	assert_null(policy_load("nobody", error, sizeof(error)));
+	assert_null(policy_load("nobody", NULL, error, sizeof(error)));
 	assert_string_equal(error, "there is no policy for nobody");
-	assert_null(policy_load("libc", error, sizeof(error)));
+	assert_null(policy_load("libc", NULL, error, sizeof(error)));
 	assert_string_equal(error, "libc.policy: is not the policy of role libc");
 }
 
@@ -234,7 +234,7 @@ static void test_lint_shipped(void **state)
 	(void)state;
 	for (size_t i = 0; i < N_ROLES; i++) {
 		char error[256];
-		struct policy *policy = policy_load(roles[i], error, sizeof(error));
+		struct policy *policy = policy_load(roles[i], NULL, error, sizeof(error));
 
 		if (policy == NULL)
 			fail_msg("%s", error);
@@ -254,12 +254,12 @@ static void test_both_architectures(void **state)
 	(void)state;
 	for (size_t i = 0; i < N_ROLES; i++) {
 		char error[256];
-		struct policy *policy = policy_load(roles[i], error, sizeof(error));
+		struct policy *policy = policy_load(roles[i], NULL, error, sizeof(error));
 
 		for (size_t a = 0; a < 2; a++) {
 			struct sock_fprog program;
 
-			if (policy_compile(policy, architectures[a], &program, error, sizeof(error)) != 0)
+			if (policy_compile(policy, architectures[a], POLICY_ENFORCE, &program, error, sizeof(error)) != 0)
 				fail_msg("%s: %s", roles[i], error);
 			assert_true(program.len > 100);
 			free(program.filter);
@@ -380,10 +380,10 @@ static void test_program_decides_as_rules_read(void **state)
 	srand(1);
 	for (size_t i = 0; i < N_ROLES; i++) {
 		char error[256];
-		struct policy *policy = policy_load(roles[i], error, sizeof(error));
+		struct policy *policy = policy_load(roles[i], NULL, error, sizeof(error));
 		struct sock_fprog program;
 
-		assert_int_equal(policy_compile(policy, SCMP_ARCH_NATIVE, &program, error, sizeof(error)), 0);
+		assert_int_equal(policy_compile(policy, SCMP_ARCH_NATIVE, POLICY_ENFORCE, &program, error, sizeof(error)), 0);
 		for (size_t r = 0; r < policy->n_rules; r++)
 			compare_around(policy, &program, &policy->rules[r]);
 		for (int number = -1; number < 1100; number++) {
@@ -406,10 +406,10 @@ static void test_foreign_architectures_are_killed(void **state)
 	(void)state;
 	for (size_t i = 0; i < N_ROLES; i++) {
 		char error[256];
-		struct policy *policy = policy_load(roles[i], error, sizeof(error));
+		struct policy *policy = policy_load(roles[i], NULL, error, sizeof(error));
 		struct sock_fprog program;
 
-		assert_int_equal(policy_compile(policy, SCMP_ARCH_NATIVE, &program, error, sizeof(error)), 0);
+		assert_int_equal(policy_compile(policy, SCMP_ARCH_NATIVE, POLICY_ENFORCE, &program, error, sizeof(error)), 0);
 		for (int number = 0; number < 600; number++) {
 			struct seccomp_data data = {.nr = number};
 

@@ -76,10 +76,10 @@ static void apply(const char *role)
 {
 	char error[256];
 	struct policy_report report;
-	struct policy *policy = policy_load(role, error, sizeof(error));
+	struct policy *policy = policy_load(role, NULL, error, sizeof(error));
 
 	if (policy == NULL || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-	    policy_apply(policy, &report, error, sizeof(error)) != 0) {
+	    policy_apply(policy, POLICY_ENFORCE, &report, error, sizeof(error)) != 0) {
 		fprintf(stderr, "%s\n", error);
 		_exit(EXIT_BROKEN);
 	}
@@ -468,8 +468,8 @@ static void test_needs_no_new_privs(void **state)
 	assert_return_code(child, errno);
 	if (child == 0) {
 		struct policy_report report;
-		struct policy *policy = policy_load("gate", error, sizeof(error));
-		int rc = policy_apply(policy, &report, error, sizeof(error));
+		struct policy *policy = policy_load("gate", NULL, error, sizeof(error));
+		int rc = policy_apply(policy, POLICY_ENFORCE, &report, error, sizeof(error));
 
 		_exit(-rc);
 	}
@@ -649,7 +649,7 @@ static void test_landlock_pairs(void **state)
 static void test_older_abi(void **state)
 {
 	char off[256] = "", error[256] = "";
-	struct policy *policy = policy_load("gate", error, sizeof(error));
+	struct policy *policy = policy_load("gate", NULL, error, sizeof(error));
 	pid_t child;
 
 	(void)state;
