@@ -86,6 +86,7 @@ static void forget_old(struct limiter *limiter, int64_t now_us)
 	while (!list_empty(&limiter->idle)) {
 		struct subject *subject = LIST_ENTRY(limiter->idle.next, struct subject, node);
 
+		/* See list_remove(). NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		if (subject->quota.due_us > now_us)
 			return;
 		subject_forget(subject);

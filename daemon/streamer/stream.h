@@ -8,10 +8,10 @@
  *     LINGERING  all is sent and our side is shut; the client reads the rest and closes
  *     CLOSED     only the memory is left
  *
- * Any state can end in CLOSED at once when the client goes; with on-disconnect = drain the answer still comes in, for the
- * account, and is discarded. Backends call the functions below; none of them frees the
- * stream or calls back into the backend, so that they are safe inside callbacks of a library: a stream that has ended
- * is let go of when the event batch is over, and what a backend adds after the end is dropped.
+ * Any state can end in CLOSED at once when the client goes; with on-disconnect = drain the answer still comes in, for
+ * the account, and is discarded. Backends call the functions below; none of them frees the stream or calls back into
+ * the backend, so that they are safe inside callbacks of a library: a stream that has ended is let go of when the event
+ * batch is over, and what a backend adds after the end is dropped.
  */
 #ifndef HANDOFFD_STREAMER_STREAM_H
 #define HANDOFFD_STREAMER_STREAM_H
@@ -46,7 +46,7 @@ struct stream {
 	bool head_only;  /* the request was HEAD */
 	bool relayed;    /* through a module: see lib/wire.h */
 	bool paused;
-	bool draining; /* the client has gone */
+	bool draining;    /* the client has gone */
 	bool is_deferred; /* in the queue of those to see to after the event batch */
 	bool whole;       /* stream_done() was called */
 	uint32_t headers_len;

@@ -259,7 +259,8 @@ static void test_both_architectures(void **state)
 		for (size_t a = 0; a < 2; a++) {
 			struct sock_fprog program;
 
-			if (policy_compile(policy, architectures[a], POLICY_ENFORCE, &program, error, sizeof(error)) != 0)
+			if (policy_compile(policy, architectures[a], POLICY_ENFORCE, &program, error, sizeof(error)) !=
+			    0)
 				fail_msg("%s: %s", roles[i], error);
 			assert_true(program.len > 100);
 			free(program.filter);
@@ -383,7 +384,8 @@ static void test_program_decides_as_rules_read(void **state)
 		struct policy *policy = policy_load(roles[i], NULL, error, sizeof(error));
 		struct sock_fprog program;
 
-		assert_int_equal(policy_compile(policy, SCMP_ARCH_NATIVE, POLICY_ENFORCE, &program, error, sizeof(error)), 0);
+		assert_int_equal(
+		    policy_compile(policy, SCMP_ARCH_NATIVE, POLICY_ENFORCE, &program, error, sizeof(error)), 0);
 		for (size_t r = 0; r < policy->n_rules; r++)
 			compare_around(policy, &program, &policy->rules[r]);
 		for (int number = -1; number < 1100; number++) {
@@ -409,7 +411,8 @@ static void test_foreign_architectures_are_killed(void **state)
 		struct policy *policy = policy_load(roles[i], NULL, error, sizeof(error));
 		struct sock_fprog program;
 
-		assert_int_equal(policy_compile(policy, SCMP_ARCH_NATIVE, POLICY_ENFORCE, &program, error, sizeof(error)), 0);
+		assert_int_equal(
+		    policy_compile(policy, SCMP_ARCH_NATIVE, POLICY_ENFORCE, &program, error, sizeof(error)), 0);
 		for (int number = 0; number < 600; number++) {
 			struct seccomp_data data = {.nr = number};
 
