@@ -143,7 +143,7 @@ static void test_subjects_are_forgotten(void **state)
 {
 	static const struct config_listen config = {.rate_per_subject = 60};
 	unsigned retry_after = 0;
-	char name[16];
+	char name[32];
 
 	(void)state;
 	start(&config);
