@@ -180,9 +180,10 @@ static const struct transfer_events transfer_events = {
 static void start(struct stream *stream)
 {
 	struct chat *chat = stream->work;
+	struct transfer_request request = {.body = chat->body};
 
 	chat->stream = stream;
-	chat->transfer = http->start(transport, chat->body, &transfer_events, chat);
+	chat->transfer = http->start(transport, &request, &transfer_events, chat);
 	if (chat->transfer == NULL)
 		fail_by_error(chat, TRANSFER_NO_MEMORY);
 }

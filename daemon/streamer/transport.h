@@ -36,14 +36,28 @@ struct transfer_events {
 	void (*end)(void *user, enum transfer_error error);
 };
 
+/* A header field of one request, besides the transport's own: name in lower case, value not empty and without control
+ * bytes. */
+struct transfer_field {
+	const char *name;
+	const char *value;
+};
+
+struct transfer_request {
+	/* A JSON body, borrowed until request_sent() or end() was called, or release() or cancel() has returned. */
+	struct request_body *body;
+	/* Borrowed until start() has returned. */
+	const struct transfer_field *fields;
+	size_t n_fields;
+};
+
 struct transport_ops {
 	/* Before the process is caged. authorization: the whole header line, "" for none; borrowed for good. fatal()
 	 * when it cannot. */
 	struct transport *(*init)(struct streamer *streamer, const struct config_upstream *upstream, const char *path,
 	                          const char *authorization);
-	/* POST a JSON body, which is borrowed until request_sent() or end() was called, or release() or cancel() has
-	 * returned. NULL: no memory. */
-	struct transfer *(*start)(struct transport *transport, struct request_body *body,
+	/* POST it. NULL: no memory. */
+	struct transfer *(*start)(struct transport *transport, const struct transfer_request *request,
 	                          const struct transfer_events *events, void *user);
 	/* No more body for now; false: go on. At most one read's worth still comes. */
 	void (*pause)(struct transfer *transfer, bool paused);

@@ -55,6 +55,7 @@ struct transfer {
 	struct dial_wait wait;
 	TAILQ_ENTRY(transfer) queue; /* of released, or of doomed */
 	struct request_body *body;   /* NULL once it has been sent */
+	struct curl_slist *headers;  /* this transfer's own, then the transport's */
 	int64_t release_until_ms;
 	int fd; /* dialled and not given to libcurl yet; -1: none */
 	struct transfer_head head;
@@ -69,6 +70,18 @@ struct transfer {
 
 /* ---------------------------------------------------------------- ending a transfer */
 
+/* Those that follow its own are the transport's. */
+static void headers_free(struct transfer *transfer)
+{
+	while (transfer->headers != transfer->transport->headers) {
+		struct curl_slist *next = transfer->headers->next;
+
+		free(transfer->headers->data);
+		free(transfer->headers);
+		transfer->headers = next;
+	}
+}
+
 static void transfer_free(struct transfer *transfer)
 {
 	struct transport *transport = transfer->transport;
@@ -78,6 +91,7 @@ static void transfer_free(struct transfer *transfer)
 	dial_cancel(transport->dialer, &transfer->wait);
 	curl_multi_remove_handle(transport->multi, transfer->easy);
 	curl_easy_cleanup(transfer->easy);
+	headers_free(transfer);
 	fd_close(&transfer->fd);
 	free(transfer);
 }
@@ -430,7 +444,7 @@ static CURLcode set_options(struct transfer *transfer)
 	CURLcode rc = set_connection_options(easy, transport);
 
 	SET(CURLOPT_URL, transport->url);
-	SET(CURLOPT_HTTPHEADER, transport->headers);
+	SET(CURLOPT_HTTPHEADER, transfer->headers);
 	SET(CURLOPT_USERAGENT, "handoffd/" HANDOFFD_VERSION);
 	SET(CURLOPT_OPENSOCKETFUNCTION, give_socket);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
@@ -442,7 +456,31 @@ static CURLcode set_options(struct transfer *transfer)
 	return rc == CURLE_OK ? set_body(transfer) : rc;
 }
 
-static struct transfer *start(struct transport *transport, struct request_body *body,
+static int headers_add(struct transfer *transfer, const struct transfer_field *field)
+{
+	struct curl_slist *node = calloc(1, sizeof(*node));
+
+	if (node == NULL)
+		return -ENOMEM;
+	if (asprintf(&node->data, "%s: %s", field->name, field->value) < 0) {
+		free(node);
+		return -ENOMEM;
+	}
+	node->next = transfer->headers;
+	transfer->headers = node;
+	return 0;
+}
+
+static int headers_make(struct transfer *transfer, const struct transfer_request *request)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < request->n_fields && rc == 0; i++)
+		rc = headers_add(transfer, &request->fields[i]);
+	return rc;
+}
+
+static struct transfer *start(struct transport *transport, const struct transfer_request *request,
                               const struct transfer_events *events, void *user)
 {
 	struct transfer *transfer = calloc(1, sizeof(*transfer));
@@ -454,9 +492,10 @@ static struct transfer *start(struct transport *transport, struct request_body *
 	                              .events = events,
 	                              .user = user,
 	                              .wait = {.done = on_dialled},
-	                              .body = body,
+	                              .body = request->body,
+	                              .headers = transport->headers,
 	                              .fd = -1};
-	if (transfer->easy == NULL || set_options(transfer) != CURLE_OK ||
+	if (transfer->easy == NULL || headers_make(transfer, request) != 0 || set_options(transfer) != CURLE_OK ||
 	    curl_multi_add_handle(transport->multi, transfer->easy) != CURLM_OK) {
 		transfer_free(transfer);
 		return NULL;
