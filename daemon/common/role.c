@@ -312,17 +312,13 @@ static void privileges_leave(const struct config_user *user, struct privileges_r
 		fatal("cannot drop privileges: %s", error);
 }
 
-void role_confine(const struct role_context *context, const struct config_user *user)
+void role_cage(const char *name, const struct config *config, const char *already_off)
 {
-	const struct config *config = context->config;
-	struct privileges_report privileges;
 	struct policy_report report;
-	struct policy *policy;
 	char error[512];
-	char off[sizeof(privileges.off) + sizeof(report.off)];
+	char off[sizeof(report.off) + 128];
+	struct policy *policy = policy_load(name, config->policy_dir, error, sizeof(error));
 
-	privileges_leave(user, &privileges);
-	policy = policy_load(role_name(context->role), config->policy_dir, error, sizeof(error));
 	if (policy == NULL)
 		fatal("policy: %s", error);
 	if (policy_override(policy) != NULL)
@@ -333,11 +329,19 @@ void role_confine(const struct role_context *context, const struct config_user *
 	if (policy_apply(policy, config->seccomp, &report, error, sizeof(error)) != 0)
 		fatal("cannot apply the policy: %s", error);
 	policy_free(policy);
-	snprintf(off, sizeof(off), "%s%s%s", privileges.off,
-	         privileges.off[0] != '\0' && report.off[0] != '\0' ? "," : "", report.off);
-	log_event(LOG_NOTICE, "caged", LOG_STR("role", role_name(context->role)), LOG_INT("uid", geteuid()),
+	snprintf(off, sizeof(off), "%s%s%s", already_off, already_off[0] != '\0' && report.off[0] != '\0' ? "," : "",
+	         report.off);
+	log_event(LOG_NOTICE, "caged", LOG_STR("role", name), LOG_INT("uid", geteuid()),
 	          LOG_INT("landlock", report.landlock_abi), LOG_INT("instructions", report.instructions),
 	          LOG_STR("off", off));
+}
+
+void role_confine(const struct role_context *context, const struct config_user *user)
+{
+	struct privileges_report privileges;
+
+	privileges_leave(user, &privileges);
+	role_cage(role_name(context->role), context->config, privileges.off);
 }
 
 void role_listen(const struct role_context *context, int backlog)
