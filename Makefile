@@ -13,6 +13,7 @@ SYSCONFDIR ?= /etc
 LIBEXECDIR ?= $(PREFIX)/libexec/handoffd
 MANDIR    ?= $(PREFIX)/share/man
 UNITDIR   ?= /lib/systemd/system
+GENERATORDIR ?= /lib/systemd/system-generators
 CI        ?=
 WERROR    ?= $(if $(CI),1,)
 SANITIZE  ?=
@@ -61,7 +62,7 @@ endif
 LDHARDEN  := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -I. $(OPTIMISE) $(WARNINGS) $(HARDENING) $(CFLAGS) \
 	-DHANDOFFD_VERSION='"$(VERSION)"' -DHANDOFFD_LIBEXECDIR='"$(LIBEXECDIR)"' -DHANDOFFD_CONFIG='"$(SYSCONFDIR)/handoffd/handoffd.conf"' \
-	-DHANDOFFD_POLICY_DIR='"$(SYSCONFDIR)/handoffd/policy.d"'
+	-DHANDOFFD_POLICY_DIR='"$(SYSCONFDIR)/handoffd/policy.d"' -DHANDOFFD_UNITDIR='"$(UNITDIR)"'
 LDFLAGS_ALL = $(LDOPTS) $(LDHARDEN) $(LDFLAGS)
 EXE_FLAGS  := -pie
 
@@ -81,7 +82,7 @@ UNIT_SRC  := $(wildcard tests/unit/test_*.c)
 
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ROLE_BINS := $(ROLES:%=$(BUILD)/bin/handoffd-%)
-BINS      := $(ROLE_BINS) $(BUILD)/bin/handoffd $(BUILD)/bin/handoffctl
+BINS      := $(ROLE_BINS) $(BUILD)/bin/handoffd $(BUILD)/bin/handoffctl $(BUILD)/bin/handoffd-generator
 MODULE    := $(BUILD)/mod_socket_handoff.so
 UNIT_BINS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 ARCHIVES   = $(ROLES:%=$(BUILD)/lib%.a) $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
@@ -125,6 +126,8 @@ $(BUILD)/bin/handoffd-dialer: $(BUILD)/obj/daemon/dialer/main.o $(BUILD)/libdial
 $(BUILD)/bin/handoffd: $(call obj,$(wildcard daemon/supervisor/*.c)) $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(BUILD)/bin/handoffctl: $(BUILD)/obj/daemon/ctl/main.o $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoffd-generator: $(BUILD)/obj/systemd/generator.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a
 	@mkdir -p $(@D)
@@ -176,7 +179,7 @@ lint:
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppressions-list=.cppcheck -I. -D__x86_64__ -D__linux__ '-D__VA_OPT__(x)=x' $(TIDY_SOURCES)
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$$(nproc) -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
-		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" -DHANDOFFD_POLICY_DIR="\"\"" 2>$(BUILD)/tidy.$$$$.log \
+		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" -DHANDOFFD_POLICY_DIR="\"\"" -DHANDOFFD_UNITDIR="\"\"" 2>$(BUILD)/tidy.$$$$.log \
 		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
 	@echo "lint: no findings"
@@ -184,8 +187,8 @@ lint:
 hardening: all
 	tests/check-hardening.sh $(BINS) $(MODULE)
 
-systemd-check:
-	tests/check-systemd.sh
+systemd-check: all
+	BUILD=$(BUILD) tests/check-systemd.sh
 
 vectors:
 	/usr/bin/python3 tests/vectors/make_vectors.py --check
@@ -230,6 +233,8 @@ install: all
 	install -m 0755 $(BUILD)/bin/handoffd $(DESTDIR)$(PREFIX)/sbin/
 	install -m 0755 $(BUILD)/bin/handoffctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(ROLE_BINS) $(DESTDIR)$(LIBEXECDIR)/
+	install -d $(DESTDIR)$(GENERATORDIR)
+	install -m 0755 $(BUILD)/bin/handoffd-generator $(DESTDIR)$(GENERATORDIR)/
 	install -m 0644 $(MODULE) $(DESTDIR)$(APACHE_MODULES_DIR)/
 	test -e $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf || \
 		install -m 0644 examples/handoffd.conf $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf
