@@ -269,7 +269,7 @@ static void confine(const struct config *config)
 
 int main(int argc, char **argv)
 {
-	const struct config *config;
+	static const struct config *config; /* for as long as the process lives */
 	struct ev_loop *loop;
 
 	read_options(argc, argv);
