@@ -26,7 +26,7 @@
 # Cache: $VMTEST_BUILD (default ./build/vm), keyed by a hash of the recipe; remove the directory to rebuild.
 set -euo pipefail
 BUILD=${VMTEST_BUILD:-$PWD/build/vm}
-LSM=apparmor KVER=6.12 LIMIT=300 MEM=1024 CPUS=2 OUT= EXTRA= ONLYBUILD= WARM= PAYLOAD=() SEMOD=()
+LSM=apparmor KVER=6.12 LIMIT=300 MEM=1024 CPUS=2 OUT="" EXTRA="" ONLYBUILD="" WARM="" PAYLOAD=() SEMOD=()
 die() { echo "vmtest: $*" >&2; exit 125; }
 while getopts l:k:t:m:c:p:o:a:S:Bw o; do
 	case $o in
