@@ -104,7 +104,7 @@ static void listener_write(const struct config *config, size_t number)
 	fputs("\nDocumentation=man:handoffd.conf(5)\nSourcePath=", unit);
 	put_path(unit, config->file);
 	fputs("\nPartOf=handoffd.target\n\n[Socket]\nService=handoffd-gate.service\n", unit);
-	fputs(listen->legacy ? "ListenStream=" : "ListenSequentialPacket=", unit);
+	fputs(listen->legacy_stream ? "ListenStream=" : "ListenSequentialPacket=", unit);
 	put_path(unit, listen->path);
 	/* Its owner is root, as its directory's: nobody else replaces it or opens it to others. */
 	fprintf(

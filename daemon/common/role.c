@@ -242,22 +242,27 @@ static bool is_bound_to(int fd, const char *path)
 	       strncmp(name.sun_path, path, sizeof(name.sun_path)) == 0;
 }
 
-/* With the configuration at hand: only legacy listeners have byte streams. */
+static bool is_legacy_listener(const struct config *config, int fd)
+{
+	for (size_t i = 0; i < config->n_listens; i++)
+		if (config->listens[i].legacy && is_bound_to(fd, config->listens[i].path))
+			return true;
+	return false;
+}
+
+/* With the configuration at hand: only legacy listeners may have byte streams. Whether it can listen, role_listen()
+ * will see. */
 static void listen_types_check(const struct role_context *context)
 {
-	const struct config *config = context->config;
-
 	for (size_t i = 0; i < context->n_listen_fds; i++) {
 		int fd = context->listen_fds[i];
-		bool legacy = false;
+		int type = socket_option(fd, SO_TYPE);
+		bool right = type == SOCK_SEQPACKET || (type == SOCK_STREAM && is_legacy_listener(context->config, fd));
 
-		for (size_t k = 0; k < config->n_listens && !legacy; k++)
-			legacy = config->listens[k].legacy && is_bound_to(fd, config->listens[k].path);
-		/* Whether it can listen, role_listen() will see. */
-		if (socket_option(fd, SO_DOMAIN) != AF_UNIX ||
-		    socket_option(fd, SO_TYPE) != (legacy ? SOCK_STREAM : SOCK_SEQPACKET))
-			fatal("inherited descriptor %d is not an AF_UNIX %s socket", fd,
-			      legacy ? "SOCK_STREAM" : "SOCK_SEQPACKET");
+		if (socket_option(fd, SO_DOMAIN) != AF_UNIX || !right)
+			fatal(
+			    "inherited descriptor %d is not an AF_UNIX SOCK_SEQPACKET socket, nor a legacy listener's",
+			    fd);
 	}
 }
 
