@@ -31,6 +31,10 @@ done
 sed -e 's/"handoffd-gate"/daemon/' -e 's/"handoffd-dialer"/bin/' -e 's/"handoffd-streamer"/sys/' -e 's/"handoffd-openai"/games/' \
 	-e '/^#listen/,/^#}/s/^#//' -e '/^#backend/,/^#}/s/^#//' -e '/^#upstream/,/^#}/s/^#//' \
 	"$units/../examples/handoffd.conf" >"$root/handoffd.conf"
+for more in '' 'legacy-stream = yes'; do
+	printf 'listen "/run/handoffd/%s.sock" {\n backend = demo\n allow-peer = {"33"}\n legacy = yes\n %s\n}\n' \
+		"${more:+early-}legacy" "$more" >>"$root/handoffd.conf"
+done
 
 # check WHAT COMMAND...: passes when the command succeeds and prints nothing.
 check() {
@@ -72,9 +76,11 @@ exposure() {
 check "handoffd-generator" "$generator" "$root/made" "$root/handoffd.conf"
 for name in handoffd-gate.service handoffd-dialer.service handoffd-dialer.socket handoffd.target \
 	handoffd-streamer@demo-0.service handoffd-streamer@demo-0.socket handoffd-streamer@openai-0.service \
-	handoffd-listen-0.socket handoffd-listen-1.socket; do
+	handoffd-listen-0.socket handoffd-listen-1.socket handoffd-listen-3.socket; do
 	check "verify $name" verify "$name"
 done
+check "socket of a legacy listener" sh -c "grep -q '^ListenSequentialPacket=/run/handoffd/legacy.sock$' $root/made/handoffd-listen-2.socket"
+check "socket of a legacy stream" sh -c "grep -q '^ListenStream=/run/handoffd/early-legacy.sock$' $root/made/handoffd-listen-3.socket"
 if command -v systemd-sysusers >/dev/null && command -v systemd-tmpfiles >/dev/null; then
 	mkdir -p "$root/image/etc"
 	check "sysusers.d" sysusers "$units/sysusers.d/handoffd.conf"
