@@ -25,7 +25,8 @@ PACKAGES_BUILD := gcc make pkg-config apache2-dev libsodium-dev libseccomp-dev l
 PACKAGES_DEMO  := apache2-bin php-cli php-fpm curl openssl ca-certificates procps
 PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest spin clang clang-tidy clang-format \
 	libclang-rt-14-dev cppcheck shellcheck systemd binutils util-linux strace \
-	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer
+	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
+	chromium chromium-driver python3-selenium
 # A machine may have npm from elsewhere than Debian; then it is left alone.
 PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
 
@@ -211,7 +212,7 @@ model:
 
 PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider -rs -q
 integration: all
-	BUILD=$(BUILD) $(PYTEST) tests/php tests/integration $(PYTEST_ARGS)
+	BUILD=$(BUILD) $(PYTEST) tests/php tests/integration tests/browser $(PYTEST_ARGS)
 
 # The same programs with the sanitizers in them; the seccomp filter is left out there, and the tests that need it say so.
 integration-sanitize:
