@@ -83,7 +83,7 @@ UNIT_SRC  := $(wildcard tests/unit/test_*.c)
 
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ROLE_BINS := $(ROLES:%=$(BUILD)/bin/handoffd-%)
-BINS      := $(ROLE_BINS) $(BUILD)/bin/handoffd $(BUILD)/bin/handoffctl $(BUILD)/bin/handoffd-generator
+BINS      := $(ROLE_BINS) $(BUILD)/bin/handoffd $(BUILD)/bin/handoffctl $(BUILD)/bin/handoffd-generator $(BUILD)/bin/handoff-policy
 MODULE    := $(BUILD)/mod_socket_handoff.so
 UNIT_BINS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 ARCHIVES   = $(ROLES:%=$(BUILD)/lib%.a) $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
@@ -130,6 +130,8 @@ $(BUILD)/bin/handoffctl: $(BUILD)/obj/daemon/ctl/main.o $(BUILD)/libctl.a $(BUIL
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(BUILD)/bin/handoffd-generator: $(BUILD)/obj/systemd/generator.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoff-policy: $(call obj,$(wildcard policy/tool/*.c)) $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,-ljansson $(LIBS_COMMON) $(LIBS_LIB))
 $(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
@@ -137,6 +139,10 @@ $(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(ARCHIVES)
 	$(call link,-lcmocka $(LIBS_STREAMER) $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))
+
+# A role with a planted fault, for the tests of the audit.
+$(BUILD)/tests/weakened: $(BUILD)/obj/tests/integration/weakened.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
@@ -183,6 +189,7 @@ lint:
 		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" -DHANDOFFD_POLICY_DIR="\"\"" -DHANDOFFD_UNITDIR="\"\"" 2>$(BUILD)/tidy.$$$$.log \
 		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
+	@$(BUILD)/clang/bin/handoff-policy -b lint >$(BUILD)/policy-lint.log || { cat $(BUILD)/policy-lint.log; exit 1; }
 	@echo "lint: no findings"
 
 hardening: all
@@ -190,6 +197,7 @@ hardening: all
 
 systemd-check: all
 	BUILD=$(BUILD) tests/check-systemd.sh
+	$(BUILD)/bin/handoff-policy -b check systemd
 
 vectors:
 	/usr/bin/python3 tests/vectors/make_vectors.py --check
@@ -232,7 +240,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(APACHE_MODULES_DIR) \
 		$(DESTDIR)$(SYSCONFDIR)/handoffd $(DESTDIR)$(UNITDIR)
 	install -m 0755 $(BUILD)/bin/handoffd $(DESTDIR)$(PREFIX)/sbin/
-	install -m 0755 $(BUILD)/bin/handoffctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(BUILD)/bin/handoffctl $(BUILD)/bin/handoff-policy $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(ROLE_BINS) $(DESTDIR)$(LIBEXECDIR)/
 	install -d $(DESTDIR)$(GENERATORDIR)
 	install -m 0755 $(BUILD)/bin/handoffd-generator $(DESTDIR)$(GENERATORDIR)/
