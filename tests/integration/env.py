@@ -18,4 +18,5 @@ from base import *  # noqa: F401,F403
 from client import (Client, HttpError, Response, curl, get, parse_response, parse_sse, request,  # noqa: F401
                     sse_text)
 from handoffd import Handoffd  # noqa: F401
+from node_client import NodeClient  # noqa: F401
 from upstream import Authority, MockLLM, ScriptedUpstream, TlsFront  # noqa: F401
