@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bench of the streaming engine, with few streams: its clients see every stream whole, and see when one is not."""
+import dataclasses
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "bench"))
+
+import bench_stream  # noqa: E402
+from env import SANITIZE  # noqa: E402
+
+SMALL = bench_stream.Variant(streams=300, seconds=0.5, gap=30)
+
+
+@pytest.fixture(name="programs", scope="module")
+def fixture_programs(env):
+    return bench_stream.Programs(env)
+
+
+def changed(**changes) -> bench_stream.Variant:
+    return dataclasses.replace(SMALL, **changes)
+
+
+@pytest.mark.parametrize("variant", [
+    SMALL, changed(backend="bare"), changed(relayed=True), changed(seconds=0, workers=2, processes=3), changed(words=40),
+    pytest.param(changed(caged=False), marks=pytest.mark.skipif(SANITIZE, reason="a sanitizer build has no cage")),
+], ids=["demo", "bare", "relayed", "at-once", "words", "uncaged"])
+def test_whole(env, programs, variant):
+    result = bench_stream.run(env, programs, variant)
+    assert result["whole"] == result["streams"] == 300
+    assert 0 < result["first_byte"]["p50"] <= result["first_byte"]["max"] <= result["duration"]["max"]
+    assert result["receiver"] > 0 and result["rss"] >= 0
+
+
+def test_another_body_is_wrong(env, programs, monkeypatch):
+    right = bench_stream.demo_body
+    monkeypatch.setattr(bench_stream, "demo_body", lambda prompt: right(prompt).replace("long", "lond"))
+    result = bench_stream.run(env, programs, SMALL)
+    assert result["wrong"] == 300 and result["whole"] == 0
+
+
+def test_a_part_is_no_whole(env, programs, monkeypatch):
+    right = bench_stream.demo_body
+    monkeypatch.setattr(bench_stream, "demo_body", lambda prompt: right(prompt) + "more")
+    result = bench_stream.run(env, programs, SMALL)
+    assert result["wrong"] == 300
+
+
+def test_nobody_accepts(env, programs, monkeypatch):
+    monkeypatch.setattr(bench_stream, "MAX_STREAMS", 100)
+    result = bench_stream.run(env, programs, changed(gap=100))
+    assert result["whole"] == 100 and result["refused"] == 200
