@@ -65,11 +65,12 @@ struct config_backend {
 	const char *model;       /* openai: when the data names none; "" leaves it out */
 	const char
 	    *credential_file; /* openai: holds the API key; "" for none. Under systemd: credential NAME of the unit */
-	unsigned first_byte_timeout_s; /* until the upstream's status is known, default 60 */
-	unsigned idle_timeout_s;       /* between two pieces of the upstream's answer, default 120 */
-	unsigned write_timeout_s;      /* a client that takes nothing for so long is dropped, default 60 */
-	unsigned max_duration_s;       /* of a stream, default 3600 */
-	unsigned keepalive_s;          /* SSE comment when nothing else was sent for so long, default 15, 0 never */
+	unsigned first_byte_timeout_s;  /* until the upstream's status is known, default 60 */
+	unsigned first_token_timeout_s; /* until the first piece of the answer, default 0: no limit of its own */
+	unsigned idle_timeout_s;        /* between two pieces of the upstream's answer, default 120 */
+	unsigned write_timeout_s;       /* a client that takes nothing for so long is dropped, default 60 */
+	unsigned max_duration_s;        /* of a stream, default 3600 */
+	unsigned keepalive_s;           /* SSE comment when nothing else was sent for so long, default 15, 0 never */
 	unsigned head_after_s;     /* the head goes out although the upstream's status is unknown, default 0: never */
 	enum config_output output; /* default content */
 	enum config_disconnect on_disconnect; /* default cancel */

@@ -16,6 +16,7 @@ cfg_opt_t config_backend_options[] = {
     CFG_STR("model", "", CFGF_NONE),
     CFG_STR("credential-file", "", CFGF_NONE),
     CFG_INT("first-byte-timeout", 60, CFGF_NONE),
+    CFG_INT("first-token-timeout", 0, CFGF_NONE),
     CFG_INT("idle-timeout", 120, CFGF_NONE),
     CFG_INT("write-timeout", 60, CFGF_NONE),
     CFG_INT("max-duration", 3600, CFGF_NONE),
@@ -71,11 +72,15 @@ void config_take_backend(struct config_loader *loader, cfg_t *section, struct co
 	config_judge(loader, section, "model", value_text(backend->model));
 	backend->credential_file = config_path(loader, section, "credential-file", true);
 	backend->first_byte_timeout_s = config_number(loader, section, "first-byte-timeout", 1, 86400);
+	backend->first_token_timeout_s = config_number(loader, section, "first-token-timeout", 0, 86400);
 	backend->idle_timeout_s = config_number(loader, section, "idle-timeout", 1, 86400);
 	backend->write_timeout_s = config_number(loader, section, "write-timeout", 1, 86400);
 	backend->max_duration_s = config_number(loader, section, "max-duration", 1, 604800);
 	backend->head_after_s = config_number(loader, section, "head-after", 0, 86400);
 	backend->output = config_choice(loader, section, "output", outputs);
+	if (backend->type == BACKEND_DEMO && backend->output == OUTPUT_PASSTHROUGH)
+		config_judge(loader, section, "output",
+		             "a demo backend has no upstream whose events could be passed on");
 	backend->on_disconnect = config_choice(loader, section, "on-disconnect", disconnects);
 	backend->drain_bytes = config_number(loader, section, "drain-bytes", 0, 1073741824);
 	backend->stop_grace_s = config_number(loader, section, "stop-grace", 0, 86400);

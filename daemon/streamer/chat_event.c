@@ -27,11 +27,11 @@ static json_t *parse(struct span data, struct surrogate_halves *halves)
 	return root;
 }
 
-static bool is_error(const char *name, json_t *root)
+static bool is_error(struct span name, json_t *root)
 {
 	json_t *error = json_object_get(root, "error");
 
-	return strcmp(name, "error") == 0 || json_is_object(error) || json_is_string(error);
+	return span_equal(name, SPAN_LITERAL("error")) || json_is_object(error) || json_is_string(error);
 }
 
 static bool begins(struct span text, const char *mark)
@@ -59,18 +59,18 @@ static void join_halves(struct chat_event *event, const struct surrogate_halves 
 		content->len += SURROGATE_MARK_LEN;
 }
 
-void chat_event_parse(struct chat_event *event, const char *name, struct span data, uint16_t *half)
+void chat_event_parse(struct chat_event *event, const struct sse_event *sse, uint16_t *half)
 {
 	struct surrogate_halves halves;
 	json_t *choice, *content;
 
 	*event = (struct chat_event){.kind = CHAT_EVENT_NOTHING};
-	if (span_equal(data, SPAN_LITERAL("[DONE]"))) {
+	if (span_equal(sse->data, SPAN_LITERAL("[DONE]"))) {
 		event->kind = CHAT_EVENT_DONE;
 		return;
 	}
-	event->root = parse(data, &halves);
-	if (is_error(name, event->root)) {
+	event->root = parse(sse->data, &halves);
+	if (is_error(sse->name, event->root)) {
 		event->kind = CHAT_EVENT_ERROR;
 		return;
 	}

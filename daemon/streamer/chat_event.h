@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-#include "lib/bytes.h"
+#include "sse.h"
 
 enum chat_event_kind {
 	CHAT_EVENT_NOTHING, /* of no interest: roles, usage, tool calls */
@@ -27,9 +27,9 @@ struct chat_event {
 	json_t *root;
 };
 
-/* Take the data of an event apart; chat_event_free() the result. half: the first half of a character that the previous
- * events left (surrogate.h), 0 at first; kept by the caller from event to event. */
-void chat_event_parse(struct chat_event *event, const char *name, struct span data, uint16_t *half);
+/* Take an event, which has data, apart; chat_event_free() the result. half: the first half of a character that the
+ * previous events left (surrogate.h), 0 at first; kept by the caller from event to event. */
+void chat_event_parse(struct chat_event *event, const struct sse_event *sse, uint16_t *half);
 void chat_event_free(struct chat_event *event);
 
 #endif

@@ -11,6 +11,7 @@
 #include "text.h"
 
 #define HEAD_EVENT_STREAM "text/event-stream; charset=utf-8"
+#define HEAD_PLAIN_TEXT   "text/plain; charset=utf-8"
 #define HEAD_JSON         "application/json; charset=utf-8"
 
 struct head {

@@ -61,19 +61,36 @@ static void fail(struct chat *chat, enum outcome outcome, unsigned status, const
 	                .outcome = outcome, .status = status, .message = message, .retry_after = retry_after});
 }
 
+/* What the client gets for a status of the upstream; the first row that covers it counts. docs/streams.md lists it. */
+static const struct {
+	unsigned from, to;
+	enum outcome outcome;
+	unsigned status;
+	const char *message;
+} answers[] = {
+    {400, 400, OUTCOME_UPSTREAM_REFUSED, 400, "The service that answers refused the request."},
+    {408, 408, OUTCOME_UPSTREAM_TIMEOUT, 504, "The service that answers took too long."},
+    {413, 413, OUTCOME_UPSTREAM_REFUSED, 413, "The request is too large for the service that answers."},
+    {422, 422, OUTCOME_UPSTREAM_REFUSED, 400, "The service that answers refused the request."},
+    {429, 429, OUTCOME_UPSTREAM_REFUSED, 429, "The service that answers has too many requests."},
+    /* What else it refuses, a credential or the name of a model, is ours: the client's own status must not say so. */
+    {401, 499, OUTCOME_UPSTREAM_REFUSED, 502, "The service that answers refused the request."},
+    {503, 503, OUTCOME_UPSTREAM_ERROR, 503, "The service that answers is not available."},
+    {504, 504, OUTCOME_UPSTREAM_TIMEOUT, 504, "The service that answers took too long."},
+    {529, 529, OUTCOME_UPSTREAM_ERROR, 503, "The service that answers is not available."}, /* overloaded */
+    {500, 599, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers has failed."},
+    {0, UINT_MAX, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers did not stream."},
+};
+
 static void fail_by_status(struct chat *chat, const struct transfer_head *head)
 {
+	size_t i = 0;
+
 	log_event(LOG_WARNING, "upstream-status", LOG_INT("id", chat->stream->id), LOG_INT("status", head->status));
-	if (head->status == 429)
-		fail(chat, OUTCOME_UPSTREAM_REFUSED, 429, "The service that answers has too many requests.",
-		     head->retry_after);
-	else if (head->status >= 500)
-		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers has failed.", head->retry_after);
-	else if (head->status >= 400)
-		/* A wrong credential (401, 403) is ours: the client's own status must not say so. */
-		fail(chat, OUTCOME_UPSTREAM_REFUSED, 502, "The service that answers refused the request.", 0);
-	else
-		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers did not stream.", 0);
+	while (head->status < answers[i].from || head->status > answers[i].to)
+		i++;
+	fail(chat, answers[i].outcome, answers[i].status, answers[i].message,
+	     answers[i].status == 429 || answers[i].status >= 500 ? head->retry_after : 0);
 }
 
 static void fail_by_error(struct chat *chat, enum transfer_error error)
@@ -97,15 +114,20 @@ static void fail_by_error(struct chat *chat, enum transfer_error error)
 /* ---------------------------------------------------------------- the answer */
 
 /* 0: go on; else the stream has ended. */
-static int on_event(void *user, const char *name, struct span data)
+static int on_event(void *user, const struct sse_event *sse)
 {
 	struct chat *chat = user;
 	struct chat_event event;
 
-	chat_event_parse(&event, name, data, &chat->half);
+	if (!sse->has_data) {
+		stream_event(chat->stream, sse);
+		return stream_is_live(chat->stream) ? 0 : 1;
+	}
+	chat_event_parse(&event, sse, &chat->half);
 	chat->finished = chat->finished || event.finished;
 	switch (event.kind) {
 	case CHAT_EVENT_CONTENT:
+		stream_event(chat->stream, sse);
 		if (event.joined_len > 0)
 			stream_content(chat->stream, span_of(event.joined, event.joined_len));
 		if (event.content.len > 0)
@@ -121,6 +143,7 @@ static int on_event(void *user, const char *name, struct span data)
 		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers was not understood.", 0);
 		break;
 	case CHAT_EVENT_NOTHING:
+		stream_event(chat->stream, sse);
 		break;
 	}
 	chat_event_free(&event);

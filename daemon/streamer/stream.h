@@ -19,6 +19,7 @@
 #include "client.h"
 #include "daemon/common/metrics.h"
 #include "lib/wire.h"
+#include "sse.h"
 #include "streamer.h"
 
 enum stream_state { STREAM_WAITING, STREAM_OPEN, STREAM_FLUSHING, STREAM_LINGERING, STREAM_CLOSED };
@@ -45,6 +46,7 @@ struct stream {
 	uint8_t outcome; /* enum outcome, once it has ended */
 	bool head_only;  /* the request was HEAD */
 	bool relayed;    /* through a module: see lib/wire.h */
+	bool answered;   /* the backend said stream_begin(): the head is no promise of ours */
 	bool paused;
 	bool draining;    /* the client has gone */
 	bool is_deferred; /* in the queue of those to see to after the event batch */
@@ -76,7 +78,9 @@ void stream_start(struct stream *stream, int client);
 void stream_heard(struct stream *stream);
 /* The answer begins: the head goes out, together with the first content or, when none comes, after the event batch. */
 void stream_begin(struct stream *stream);
-/* One piece of content, valid UTF-8. */
+/* An event of the upstream, for clients that get those as they are: output = passthrough. */
+void stream_event(struct stream *stream, const struct sse_event *event);
+/* One piece of content, valid UTF-8, for all other clients; call it in any case. */
 void stream_content(struct stream *stream, struct span utf8);
 /* The answer is whole. */
 void stream_done(struct stream *stream);

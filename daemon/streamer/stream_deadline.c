@@ -19,29 +19,55 @@ static int64_t seconds_after(int64_t start_ms, unsigned seconds)
 	return start_ms + (int64_t)seconds * 1000;
 }
 
+/* When the upstream, held back by nobody, has been silent for too long. */
+static int64_t silence_deadline(const struct stream *stream)
+{
+	const struct config_backend *backend = stream->streamer->backend;
+	int64_t at = NEVER;
+
+	if (!stream->streamer->ops->has_upstream || stream->paused)
+		return NEVER;
+	if (stream->first_event_ms < 0 && backend->first_token_timeout_s > 0)
+		at = seconds_after(stream->accepted_ms, backend->first_token_timeout_s);
+	return earlier(at, stream->answered ? seconds_after(stream->heard_ms, backend->idle_timeout_s)
+	                                    : seconds_after(stream->accepted_ms, backend->first_byte_timeout_s));
+}
+
+/* When the client is to get something although there is no content: a head, then comments. */
+static int64_t speak_deadline(const struct stream *stream)
+{
+	const struct config_backend *backend = stream->streamer->backend;
+
+	if (stream->state == STREAM_WAITING && backend->head_after_s > 0)
+		return seconds_after(stream->accepted_ms, backend->head_after_s);
+	if (stream->state == STREAM_OPEN && client_unsent(&stream->client) == 0 && backend->keepalive_s > 0 &&
+	    backend->output != OUTPUT_TEXT)
+		return seconds_after(stream->spoken_ms, backend->keepalive_s);
+	return NEVER;
+}
+
+/* When a client that takes nothing is given up. */
+static int64_t write_deadline(const struct stream *stream)
+{
+	if (client_unsent(&stream->client) == 0)
+		return NEVER;
+	return seconds_after(stream->client.progress_ms, stream->streamer->backend->write_timeout_s);
+}
+
 /* The nearest deadline. One timer serves all: activity only moves deadlines back, which costs nothing until the timer
  * fires too early and is set again. */
 static int64_t next_deadline(const struct stream *stream)
 {
-	const struct config_backend *backend = stream->streamer->backend;
-	bool upstream = stream->streamer->ops->has_upstream;
-	bool unsent = client_unsent(&stream->client) > 0;
-	int64_t at = NEVER;
+	int64_t at;
 
 	if (stream->state == STREAM_LINGERING)
 		return stream->shut_ms + LINGER_MS;
-	if (unsent)
-		at = earlier(at, seconds_after(stream->client.progress_ms, backend->write_timeout_s));
 	if (stream->state == STREAM_FLUSHING)
-		return at; /* what is unsent is little, and progress is asked for */
-	at = earlier(at, seconds_after(stream->accepted_ms, backend->max_duration_s));
-	if (upstream && stream->state == STREAM_WAITING)
-		at = earlier(at, seconds_after(stream->accepted_ms, backend->first_byte_timeout_s));
-	if (upstream && stream->state == STREAM_OPEN && !stream->paused)
-		at = earlier(at, seconds_after(stream->heard_ms, backend->idle_timeout_s));
-	if (stream->state == STREAM_OPEN && !unsent && backend->keepalive_s > 0)
-		at = earlier(at, seconds_after(stream->spoken_ms, backend->keepalive_s));
-	return at;
+		return write_deadline(stream); /* what is unsent is little, and progress is asked for */
+	at = seconds_after(stream->accepted_ms, stream->streamer->backend->max_duration_s);
+	at = earlier(at, write_deadline(stream));
+	at = earlier(at, silence_deadline(stream));
+	return earlier(at, speak_deadline(stream));
 }
 
 void stream_schedule(struct stream *stream)
@@ -76,22 +102,18 @@ static void too_long(struct stream *stream)
 /* The timer has fired: act on the deadline that has passed, if any. */
 static void deadline_passed(struct stream *stream, int64_t now)
 {
-	const struct config_backend *backend = stream->streamer->backend;
-	bool upstream = stream->streamer->ops->has_upstream;
-	int64_t silent_since = stream->state == STREAM_WAITING ? stream->accepted_ms : stream->heard_ms;
-	unsigned patience = stream->state == STREAM_WAITING ? backend->first_byte_timeout_s : backend->idle_timeout_s;
-
 	if (stream->state == STREAM_LINGERING)
 		stream_close(stream);
-	else if (client_unsent(&stream->client) > 0 &&
-	         now >= seconds_after(stream->client.progress_ms, backend->write_timeout_s))
+	else if (now >= write_deadline(stream))
 		stream_lost(stream, OUTCOME_WRITE_TIMEOUT);
 	else if (!stream_is_live(stream))
 		return;
-	else if (now >= seconds_after(stream->accepted_ms, backend->max_duration_s))
+	else if (now >= seconds_after(stream->accepted_ms, stream->streamer->backend->max_duration_s))
 		too_long(stream);
-	else if (upstream && !stream->paused && now >= seconds_after(silent_since, patience))
+	else if (now >= silence_deadline(stream))
 		upstream_silent(stream);
+	else if (stream->state == STREAM_WAITING)
+		stream_open(stream);
 	else
 		stream_keep_alive(stream);
 }

@@ -20,6 +20,8 @@ void stream_gone(struct stream *stream);
 
 /* After something was given to the client, with what client_send() said: notice a lost or slow one. */
 void stream_sent(struct stream *stream, int rc);
+/* Send the head of an answer, be it before the backend has one: head-after. */
+void stream_open(struct stream *stream);
 /* A comment, which is for nobody but proxies on the way. */
 void stream_keep_alive(struct stream *stream);
 

@@ -11,6 +11,11 @@
 
 #define SCRATCH_KEPT 65536 /* an unusually large event does not leave its memory behind */
 
+static enum config_output output_of(const struct stream *stream)
+{
+	return stream->streamer->backend->output;
+}
+
 static void count_event(struct stream *stream)
 {
 	stream->events++;
@@ -66,7 +71,7 @@ void stream_keep_alive(struct stream *stream)
 {
 	static const char comment[] = ": ping\n\n";
 
-	if (stream->state == STREAM_OPEN)
+	if (stream->state == STREAM_OPEN && output_of(stream) != OUTPUT_TEXT)
 		stream_sent(stream, client_send(&stream->client, span_of(comment, sizeof(comment) - 1), false));
 }
 
@@ -75,22 +80,19 @@ void stream_heard(struct stream *stream)
 	stream->heard_ms = clock_ms();
 }
 
-void stream_begin(struct stream *stream)
+void stream_open(struct stream *stream)
 {
 	struct head head = {
 	    .status = head_stream_status(stream->application_status),
-	    .content_type = HEAD_EVENT_STREAM,
+	    .content_type = output_of(stream) == OUTPUT_TEXT ? HEAD_PLAIN_TEXT : HEAD_EVENT_STREAM,
 	    .application = span_of(stream->headers, stream->headers_len),
 	    .now = time(NULL),
 	    .content_length = -1,
 	    .chunked = stream->client.framing == FRAMING_CHUNKED,
 	    .relay = stream->relayed,
 	};
-	struct text *scratch;
+	struct text *scratch = scratch_take(stream);
 
-	if (stream->state != STREAM_WAITING)
-		return;
-	scratch = scratch_take(stream);
 	head_write(scratch, &head);
 	if (!text_ok(scratch) || client_hold(&stream->client, text_span(scratch)) != 0) {
 		stream_lost(stream, OUTCOME_NO_MEMORY);
@@ -98,36 +100,65 @@ void stream_begin(struct stream *stream)
 	}
 	head_sent(stream, head.status);
 	stream->state = STREAM_OPEN;
-	stream->heard_ms = stream->spoken_ms = clock_ms();
+	stream->spoken_ms = clock_ms();
 	stream_defer(stream);
-	stream_schedule(stream);
+}
+
+void stream_begin(struct stream *stream)
+{
+	if (!stream_is_live(stream) || stream->answered)
+		return;
+	stream->answered = true;
+	stream->heard_ms = clock_ms();
+	if (stream->state == STREAM_WAITING)
+		stream_open(stream);
+	if (stream->state == STREAM_OPEN)
+		stream_schedule(stream);
+}
+
+static void count_first(struct stream *stream)
+{
+	if (stream->first_event_ms >= 0)
+		return;
+	stream->first_event_ms = (int32_t)(clock_ms() - stream->accepted_ms);
+	metrics_observe(METRIC_BACKEND_TTFB, (int64_t)stream->first_event_ms * 1000);
+}
+
+void stream_event(struct stream *stream, const struct sse_event *event)
+{
+	if (stream->state != STREAM_OPEN || output_of(stream) != OUTPUT_PASSTHROUGH)
+		return;
+	sse_write(scratch_take(stream), event);
+	count_event(stream);
+	count_first(stream);
+	scratch_send(stream, false);
 }
 
 void stream_content(struct stream *stream, struct span utf8)
 {
 	struct text *scratch;
 
-	if (stream->state != STREAM_OPEN || stream->head_only)
+	if (stream->state != STREAM_OPEN || output_of(stream) == OUTPUT_PASSTHROUGH)
 		return;
+	count_event(stream);
+	count_first(stream);
+	if (output_of(stream) == OUTPUT_TEXT) {
+		stream_sent(stream, client_send(&stream->client, utf8, false));
+		return;
+	}
 	scratch = scratch_take(stream);
 	text_add_string(scratch, "data: {\"content\":\"");
 	text_add_json(scratch, utf8);
 	text_add_string(scratch, "\"}\n\n");
-	count_event(stream);
-	if (stream->first_event_ms < 0) {
-		stream->first_event_ms = (int32_t)(clock_ms() - stream->accepted_ms);
-		metrics_observe(METRIC_BACKEND_TTFB, (int64_t)stream->first_event_ms * 1000);
-	}
 	scratch_send(stream, false);
 }
 
 void stream_done(struct stream *stream)
 {
-	if (stream->state == STREAM_WAITING)
-		stream_begin(stream);
+	stream_begin(stream);
 	if (stream->state != STREAM_OPEN)
 		return;
-	if (stream->head_only) {
+	if (stream->head_only || output_of(stream) == OUTPUT_TEXT) {
 		stream_sent(stream, client_send(&stream->client, SPAN_EMPTY, true));
 	} else {
 		text_add_string(scratch_take(stream), "data: [DONE]\n\n");
@@ -191,6 +222,9 @@ void stream_fail(struct stream *stream, const struct stream_error *error)
 		return;
 	if (stream->state == STREAM_WAITING)
 		answer_error(stream, error);
+	else if (output_of(stream) == OUTPUT_TEXT)
+		/* Text has no place for an error: the body stays without its end, which shows. */
+		stream_sent(stream, client_flush(&stream->client));
 	else
 		send_error_event(stream, error);
 	if (stream_is_live(stream))

@@ -176,10 +176,20 @@ def test_long_request(scripted):
 @pytest.mark.parametrize("answer, status, code, retry_after", [
     ("401 Unauthorized", 502, "upstream-refused", None),
     ("403 Forbidden", 502, "upstream-refused", None),
-    ("400 Bad Request", 502, "upstream-refused", None),
+    ("400 Bad Request", 400, "upstream-refused", None),
+    ("402 Payment Required", 502, "upstream-refused", None),
+    ("404 Not Found", 502, "upstream-refused", None),
+    ("407 Proxy Authentication Required", 502, "upstream-refused", None),
+    ("408 Request Timeout", 504, "upstream-timeout", None),
+    ("413 Content Too Large", 413, "upstream-refused", None),
+    ("422 Unprocessable Content", 400, "upstream-refused", None),
     ("429 Too Many Requests", 429, "upstream-refused", "17"),
     ("500 Internal Server Error", 502, "upstream-error", None),
-    ("503 Service Unavailable", 502, "upstream-error", "17"),
+    ("502 Bad Gateway", 502, "upstream-error", "17"),
+    ("503 Service Unavailable", 503, "upstream-error", "17"),
+    ("504 Gateway Timeout", 504, "upstream-timeout", None),
+    ("529 Overloaded", 503, "upstream-error", "17"),
+    ("599 Whatever", 502, "upstream-error", None),
     ("302 Found", 502, "upstream-error", None),
     ("204 No Content", 502, "upstream-error", None)])
 def test_statuses(scripted, answer, status, code, retry_after):

@@ -175,7 +175,8 @@ static void expect_event(const char *name, const char *data, enum chat_event_kin
 	struct chat_event event;
 	uint16_t half = 0;
 
-	chat_event_parse(&event, name, span_of_string(data), &half);
+	chat_event_parse(&event, &(struct sse_event){.name = span_of_string(name), .data = span_of_string(data)},
+	                 &half);
 	assert_int_equal(half, 0);
 	assert_int_equal(event.joined_len, 0);
 	assert_int_equal(event.kind, kind);
@@ -211,10 +212,15 @@ static void test_finish(void **state)
 	uint16_t half = 0;
 
 	(void)state;
-	chat_event_parse(&event, "", SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}"), &half);
+	chat_event_parse(
+	    &event,
+	    &(struct sse_event){.data = SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}")},
+	    &half);
 	assert_true(event.finished);
 	chat_event_free(&event);
-	chat_event_parse(&event, "", SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":null}]}"), &half);
+	chat_event_parse(
+	    &event, &(struct sse_event){.data = SPAN_LITERAL("{\"choices\":[{\"delta\":{},\"finish_reason\":null}]}")},
+	    &half);
 	assert_false(event.finished);
 	chat_event_free(&event);
 }
@@ -230,7 +236,7 @@ static void expect_joined(const char *const *contents, const char *expected)
 		char data[256];
 
 		snprintf(data, sizeof(data), "{\"choices\":[{\"delta\":{\"content\":\"%s\"}}]}", *contents);
-		chat_event_parse(&event, "", span_of_string(data), &half);
+		chat_event_parse(&event, &(struct sse_event){.data = span_of_string(data)}, &half);
 		assert_int_equal(event.kind, CHAT_EVENT_CONTENT);
 		text_add(&out, event.joined, event.joined_len);
 		text_add_span(&out, event.content);
