@@ -54,6 +54,10 @@ const char *message_name(enum message_type type)
 	    [MESSAGE_DIALER_METRICS] = "dialer-metrics",
 	    [MESSAGE_STREAMS_ENDED] = "streams-ended",
 	    [MESSAGE_STOPPING] = "stopping",
+	    [MESSAGE_STREAMER_PING] = "streamer-ping",
+	    [MESSAGE_STREAMER_PONG] = "streamer-pong",
+	    [MESSAGE_DIALER_PING] = "dialer-ping",
+	    [MESSAGE_DIALER_PONG] = "dialer-pong",
 	};
 
 	return (unsigned)type < MESSAGE_COUNT ? names[type] : "unknown";

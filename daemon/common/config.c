@@ -22,6 +22,7 @@ static cfg_opt_t options[] = {
     CFG_STR("runtime-dir", "/run/handoffd", CFGF_NONE),
     CFG_STR("key-file", "/etc/handoffd/keys", CFGF_NONE),
     CFG_BOOL("log-debug", cfg_false, CFGF_NONE),
+    CFG_INT("watchdog", 10, CFGF_NONE),
     CFG_STR("policy-dir", HANDOFFD_POLICY_DIR, CFGF_NONE),
     CFG_STR("seccomp", "enforce", CFGF_NONE),
     CFG_STR("access-log", "", CFGF_NONE),
@@ -227,6 +228,7 @@ static void take_top_level(struct config_loader *loader)
 	config->runtime_dir = config_path(loader, root, "runtime-dir", false);
 	config->key_file = config_path(loader, root, "key-file", false);
 	config->log_debug = cfg_getbool(root, "log-debug") == cfg_true;
+	config->watchdog_s = config_number(loader, root, "watchdog", 0, 3600);
 	config->policy_dir = config_path(loader, root, "policy-dir", false);
 	config->seccomp = config_choice(loader, root, "seccomp", seccomp_modes);
 	config->access_log = config_path(loader, root, "access-log", true);

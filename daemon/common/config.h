@@ -103,6 +103,7 @@ struct config {
 	const char *runtime_dir; /* internal sockets, default /run/handoffd */
 	const char *key_file;    /* the gate's key ring, default /etc/handoffd/keys */
 	bool log_debug;
+	unsigned watchdog_s;      /* after which the supervisor replaces a role that gives no sign of life; 0: never */
 	const char *policy_dir;   /* ROLE.policy in it replaces the built-in policy; default /etc/handoffd/policy.d */
 	enum policy_mode seccomp; /* default enforce */
 	const char *access_log;   /* file, "" for none; opened before the role drops its rights */

@@ -79,6 +79,11 @@ struct message_stopping {
 	uint32_t zero[2];
 };
 
+/* gate -> streamer, dialer: are you there? And the answer, with the same number. */
+struct message_ping {
+	uint64_t number;
+};
+
 /*      symbol                    from           to             body                               more bytes fds min
  * max */
 #define MESSAGES(X)                                                                                                    \
@@ -91,7 +96,11 @@ struct message_stopping {
 	X(MESSAGE_DIALER_METRICS, ROLE_DIALER, ROLE_GATE, struct message_metrics, 0, 1, 1)                             \
 	X(MESSAGE_STREAMS_ENDED, ROLE_STREAMER, ROLE_GATE, struct message_streams_ended,                               \
 	  MESSAGE_STREAMS_ENDED_MAX * sizeof(uint64_t), 0, 0)                                                          \
-	X(MESSAGE_STOPPING, ROLE_STREAMER, ROLE_GATE, struct message_stopping, 0, 0, 0)
+	X(MESSAGE_STOPPING, ROLE_STREAMER, ROLE_GATE, struct message_stopping, 0, 0, 0)                                \
+	X(MESSAGE_STREAMER_PING, ROLE_GATE, ROLE_STREAMER, struct message_ping, 0, 0, 0)                               \
+	X(MESSAGE_STREAMER_PONG, ROLE_STREAMER, ROLE_GATE, struct message_ping, 0, 0, 0)                               \
+	X(MESSAGE_DIALER_PING, ROLE_GATE, ROLE_DIALER, struct message_ping, 0, 0, 0)                                   \
+	X(MESSAGE_DIALER_PONG, ROLE_DIALER, ROLE_GATE, struct message_ping, 0, 0, 0)
 
 enum message_type {
 #define MESSAGE_ENUM(symbol, from, to, body, more, fds_min, fds_max) symbol,
@@ -106,5 +115,6 @@ static_assert(sizeof(struct message_streamer_channel) == 8, "no padding");
 static_assert(sizeof(struct message_dial) == 8, "no padding");
 static_assert(sizeof(struct message_dialed) == 8, "no padding");
 static_assert(sizeof(struct message_metrics) == 16, "no padding");
+static_assert(sizeof(struct message_ping) == 8, "no padding");
 
 #endif

@@ -58,6 +58,8 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 	  "Verified handoffs that went to a streamer")                                                                 \
 	X(METRIC_STATUS_REQUESTS, "handoffd_status_requests_total", COUNTER, NONE, BY_GATE,                            \
 	  "Requests for this status")                                                                                  \
+	X(METRIC_PEER_HUNG, "handoffd_peer_hung_total", COUNTER, NONE, BY_GATE,                                        \
+	  "Times that a streamer or the dialer left the gate's pings unanswered")                                      \
 	X(METRIC_RECEIVED, "handoffd_received_total", COUNTER, NONE, BY_STREAMER, "Handoffs that reached a streamer")  \
 	X(METRIC_RELAYED, "handoffd_relayed_total", COUNTER, NONE, BY_STREAMER,                                        \
 	  "Clients that were accepted and get their answer through Apache (TLS, HTTP/2)")                              \

@@ -46,3 +46,26 @@ int notify_send(int fd, const char *state)
 		return -errno;
 	return 0;
 }
+
+static int watchdog_fd = -1;
+
+static void on_period(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	(void)loop;
+	(void)timer;
+	(void)events;
+	/* Whoever asked for it may be gone; the next time tells. */
+	notify_send(watchdog_fd, "WATCHDOG=1");
+}
+
+void notify_watchdog(struct ev_loop *loop, int fd, uint64_t period_us)
+{
+	static ev_timer timer;
+	double half = (double)period_us / 2e6;
+
+	if (fd < 0 || period_us == 0)
+		return;
+	watchdog_fd = fd;
+	ev_timer_init(&timer, on_period, half, half);
+	ev_timer_start(loop, &timer);
+}

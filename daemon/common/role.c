@@ -29,6 +29,7 @@ extern char **environ;
 struct environment {
 	char notify_socket[CONFIG_PATH_MAX];
 	size_t listen_fds;
+	uint64_t watchdog_us;
 };
 
 struct options {
@@ -40,6 +41,7 @@ struct options {
 };
 
 static int notify_fd = -1;
+static uint64_t watchdog_us;
 
 static void usage(const char *ident, enum role role)
 {
@@ -133,6 +135,17 @@ static void signals_reset(void)
 		fatal("cannot reset signals: %m");
 }
 
+/* Another WATCHDOG_PID: somebody else is waited for. */
+static uint64_t watchdog_period(void)
+{
+	const char *usec = getenv("WATCHDOG_USEC");
+	const char *pid = getenv("WATCHDOG_PID");
+
+	if (usec == NULL || (pid != NULL && number_of(pid, INT32_MAX, "WATCHDOG_PID") != (size_t)getpid()))
+		return 0;
+	return number_of(usec, INT64_MAX, "WATCHDOG_USEC");
+}
+
 /* Take what is ours, then leave no environment: not to libraries, and not in /proc/PID/environ. What stays is
  * CREDENTIALS_DIRECTORY, for config_secret_path(). */
 static void environment_take(struct environment *taken)
@@ -152,6 +165,7 @@ static void environment_take(struct environment *taken)
 	/* Another LISTEN_PID: the descriptors were meant for a process that started us. */
 	if (pid != NULL && fds != NULL && number_of(pid, INT32_MAX, "LISTEN_PID") == (size_t)getpid())
 		taken->listen_fds = number_of(fds, CONFIG_SECTIONS_MAX, "LISTEN_FDS");
+	taken->watchdog_us = watchdog_period();
 	for (char **entry = environ; *entry != NULL; entry++)
 		explicit_bzero(*entry, strlen(*entry));
 	if (clearenv() != 0 || (credentials != NULL && (kept == NULL || setenv("CREDENTIALS_DIRECTORY", kept, 1) != 0)))
@@ -277,6 +291,7 @@ void role_begin(struct role_context *context, enum role role, int argc, char **a
 	descriptors_reduce(environment.listen_fds);
 	listen_fds_take(context, environment.listen_fds);
 	umask(077);
+	watchdog_us = environment.watchdog_us;
 	if (environment.notify_socket[0] != '\0') {
 		notify_fd = notify_open(environment.notify_socket);
 		if (notify_fd < 0)
@@ -347,12 +362,13 @@ void role_listen(const struct role_context *context, int backlog)
 			fatal("listen on inherited descriptor %d: %m", context->listen_fds[i]);
 }
 
-void role_ready(const struct role_context *context)
+void role_ready(const struct role_context *context, struct ev_loop *loop)
 {
 	int rc = notify_send(notify_fd, "READY=1");
 
 	if (rc != 0)
 		fatal("cannot report readiness: %s", strerror(-rc));
+	notify_watchdog(loop, notify_fd, watchdog_us);
 	log_event(LOG_INFO, "ready", LOG_STR("role", role_name(context->role)));
 }
 

@@ -40,8 +40,9 @@ void role_confine(const struct role_context *context, const struct config_user *
 /* listen() again with the given backlog on every inherited socket. */
 void role_listen(const struct role_context *context, int backlog);
 
-/* sd_notify READY=1 (NOTIFY_SOCKET was opened and connected in role_begin). */
-void role_ready(const struct role_context *context);
+/* sd_notify READY=1 (NOTIFY_SOCKET was opened and connected in role_begin), and from now on WATCHDOG=1 while the loop
+ * runs, when our starter waits for it (WATCHDOG_USEC). */
+void role_ready(const struct role_context *context, struct ev_loop *loop);
 /* sd_notify STOPPING=1. */
 void role_stopping(const struct role_context *context);
 

@@ -56,6 +56,13 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 		connection_close(loop, connection);
 		return;
 	}
+	if (message.type == MESSAGE_DIALER_PING) {
+		result = channel_send(&connection->channel, MESSAGE_DIALER_PONG, message.body, NULL, 0, NULL, 0);
+		/* A gate that reads nothing for now asks again. */
+		if (result != 0 && result != -EAGAIN)
+			connection_close(loop, connection);
+		return;
+	}
 	/* The table in messages.h lets nothing else come in here. */
 	memcpy(&introduction, message.body, sizeof(introduction));
 	result = streamer_open(loop, config, introduction.backend, introduction.worker, message.fds[0]);

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 	role_confine(&context, &context.config->user[ROLE_DIALER]);
 	role_listen(&context, BACKLOG);
 	gate_listen(loop, context.config, fd);
-	role_ready(&context);
+	role_ready(&context, loop);
 	ev_run(loop, 0);
 	role_stopping(&context);
 	metrics_log(ROLE_DIALER);

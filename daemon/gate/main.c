@@ -88,7 +88,7 @@ static void on_settled(struct gate *gate)
 {
 	for (size_t i = 0; i < gate->config->n_listens; i++)
 		listener_start(&gate->listeners[i]);
-	role_ready(&context);
+	role_ready(&context, gate->loop);
 }
 
 static void stop(struct gate *gate)

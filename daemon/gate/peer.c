@@ -20,6 +20,10 @@
 #define PAUSE_MAX   1.0
 #define LIVED_LONG  1.0
 
+/* A role answers at once, however busy; one that has left so many unanswered hangs. */
+#define PING_INTERVAL  1.0
+#define PINGS_PATIENCE 5
+
 #define RETIRED_MAX 8 /* of one peer; when there are more the first is not heard any more */
 
 /* A connection to a process that stops. */
@@ -82,9 +86,11 @@ static void forget_connection(struct peer *peer)
 {
 	ev_io_stop(peer->gate->loop, &peer->readable);
 	ev_io_stop(peer->gate->loop, &peer->writable);
+	ev_timer_stop(peer->gate->loop, &peer->ping);
 	peer->channel.fd = -1;
 	peer->announced = false;
 	peer->busy = false;
+	peer->pings = peer->pongs = 0;
 }
 
 static void disconnect(struct peer *peer)
@@ -154,7 +160,8 @@ static void on_retired_readable(struct ev_loop *loop, ev_io *watcher, int events
 		message_close_fds(&message);
 		if (message.type == MESSAGE_STREAMS_ENDED)
 			take_ended(&retired->tickets, &message);
-		if (message.type == MESSAGE_STREAMS_ENDED || message.type == MESSAGE_STOPPING)
+		if (message.type == MESSAGE_STREAMS_ENDED || message.type == MESSAGE_STOPPING ||
+		    message.type == MESSAGE_STREAMER_PONG)
 			return;
 	}
 	retired_close(retired);
@@ -192,6 +199,40 @@ void peer_add_retired(const struct peer *peer, uint64_t slots[METRIC_SLOT_COUNT]
 {
 	for (struct list *node = peer->retired.next; node != &peer->retired; node = node->next)
 		account_page_add(&LIST_ENTRY(node, struct retired, node)->page, slots);
+}
+
+/* ---------------------------------------------------------------- whether it hangs */
+
+static void on_ping(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+	struct peer *peer = watcher->data;
+	enum message_type type = peer->role == ROLE_STREAMER ? MESSAGE_STREAMER_PING : MESSAGE_DIALER_PING;
+	struct message_ping body = {.number = peer->pings + 1};
+
+	(void)loop;
+	(void)events;
+	if (peer->pings - peer->pongs >= PINGS_PATIENCE) {
+		metrics_add(METRIC_PEER_HUNG, 1);
+		lose(peer, "hangs");
+		peer->on_lost(peer);
+		return;
+	}
+	/* Counted also when its buffer is full: it reads nothing. */
+	peer->pings++;
+	if (!peer->busy && peer_send(peer, type, &body, NULL, 0, NULL, 0) != 0 && peer->channel.fd < 0)
+		peer->on_lost(peer);
+}
+
+/* An answer to what was not asked is none. */
+static int take_pong(struct peer *peer, const struct message *message)
+{
+	struct message_ping body;
+
+	memcpy(&body, message->body, sizeof(body));
+	if (body.number <= peer->pongs || body.number > peer->pings)
+		return -EBADMSG;
+	peer->pongs = body.number;
+	return 0;
 }
 
 /* ---------------------------------------------------------------- connecting */
@@ -247,6 +288,7 @@ static int take_announcement(struct peer *peer, struct message *message)
 		log_peer(peer, LOG_WARNING, "metrics-refused", strerror(-result));
 	peer->announced = true;
 	peer->complained = false;
+	ev_timer_again(peer->gate->loop, &peer->ping);
 	log_peer(peer, LOG_INFO, "peer-connected", peer->path);
 	peer->on_connected(peer);
 	return 0;
@@ -265,6 +307,8 @@ static int take_message(struct peer *peer, struct message *message)
 		take_ended(&peer->tickets, message);
 		return 0;
 	}
+	if (message->type == MESSAGE_STREAMER_PONG || message->type == MESSAGE_DIALER_PONG)
+		return take_pong(peer, message);
 	retire(peer, "stopping");
 	peer->on_lost(peer);
 	return 0;
@@ -319,8 +363,11 @@ void peer_init(struct peer *peer, struct gate *gate, enum role role, uid_t uid)
 	ev_init(&peer->readable, on_readable);
 	ev_init(&peer->writable, on_writable);
 	ev_init(&peer->retry, on_retry);
+	ev_init(&peer->ping, on_ping);
+	peer->ping.repeat = PING_INTERVAL;
 	peer->readable.data = peer;
 	peer->writable.data = peer;
+	peer->ping.data = peer;
 	peer->retry.data = peer;
 }
 

@@ -4,8 +4,10 @@
  * growing pauses, until the process at the other end runs under the uid that the configuration gives it.
  *
  * Nothing is sent before the other end has announced its page of counters, and with it that it has the same sections in
- * its configuration. A streamer that stops is retired: it gets nothing more, the connection stays open to hear
- * of the end of its streams, and another is made to the process that takes its place.
+ * its configuration. From then on it is asked once a second whether it is there; one that does not answer for a while
+ * hangs, and is treated like one that has gone until it announces itself on a new connection. A streamer that stops is
+ * retired: it gets nothing more, the connection stays open to hear of the end of its streams, and another is made to
+ * the process that takes its place.
  */
 #ifndef GATE_PEER_H
 #define GATE_PEER_H
@@ -25,6 +27,8 @@ struct peer {
 	struct channel channel; /* fd is -1 while there is none */
 	struct account account; /* what it has counted */
 	bool announced;         /* its page came on this connection */
+	uint64_t pings;         /* sent on this connection */
+	uint64_t pongs;         /* the number of the last that was answered */
 	void *tickets;          /* of the streams it was given and that count, see limit.h */
 	struct list retired;    /* connections to streamers that stop */
 	size_t n_retired;
@@ -35,6 +39,7 @@ struct peer {
 	ev_io readable;
 	ev_io writable;
 	ev_timer retry;
+	ev_timer ping;
 	void (*on_connected)(struct peer *peer);
 	void (*on_lost)(struct peer *peer);
 	void (*on_writable)(struct peer *peer);

@@ -116,6 +116,15 @@ static void take_dialer_channel(struct streamer *streamer, struct message *messa
 	log_event(LOG_INFO, "dialer-introduced");
 }
 
+static void answer_ping(struct control_connection *connection, const struct message *message)
+{
+	int rc = channel_send(&connection->channel, MESSAGE_STREAMER_PONG, message->body, NULL, 0, NULL, 0);
+
+	/* A gate that reads nothing for now asks again. */
+	if (rc != 0 && rc != -EAGAIN)
+		connection_close(connection, strerror(-rc));
+}
+
 /* Take one message; false when there is none for now, or no connection any more. */
 static bool take_message(struct control_connection *connection)
 {
@@ -139,6 +148,8 @@ static bool take_message(struct control_connection *connection)
 		handoff_take(streamer, &message);
 	else if (message.type == MESSAGE_DIALER_CHANNEL)
 		take_dialer_channel(streamer, &message);
+	else if (message.type == MESSAGE_STREAMER_PING)
+		answer_ping(connection, &message);
 	message_close_fds(&message);
 	return connection->channel.fd >= 0;
 }

@@ -135,7 +135,7 @@ int main(int argc, char **argv)
 	role_confine(&context, &streamer.backend->user);
 	role_listen(&context, BACKLOG);
 	control_init(&control, &streamer, fd, role_expected_uid(&context.config->user[ROLE_GATE]));
-	role_ready(&context);
+	role_ready(&context, streamer.loop);
 	ev_run(streamer.loop, 0);
 	metrics_log(ROLE_STREAMER);
 	return 0;

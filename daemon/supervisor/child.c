@@ -68,6 +68,7 @@ struct environment {
 	char listen_names[sizeof("LISTEN_FDNAMES=") + CONFIG_SECTIONS_MAX * NAME_MAX_LEN];
 	char notify_socket[sizeof("NOTIFY_SOCKET=") + CONFIG_PATH_MAX];
 	char journal_stream[64];
+	char watchdog_usec[48];
 	char *list[8];
 };
 
@@ -106,6 +107,11 @@ static void environment_make(struct environment *environment, const struct child
 	environment->list[n++] = environment->listen_fds;
 	environment->list[n++] = environment->listen_names;
 	environment->list[n++] = environment->notify_socket;
+	if (child->family->config->watchdog_s > 0) {
+		snprintf(environment->watchdog_usec, sizeof(environment->watchdog_usec), "WATCHDOG_USEC=%u000000",
+		         child->family->config->watchdog_s);
+		environment->list[n++] = environment->watchdog_usec;
+	}
 	if (journal != NULL && strlen(journal) < 40) {
 		snprintf(environment->journal_stream, sizeof(environment->journal_stream), "JOURNAL_STREAM=%s",
 		         journal);

@@ -29,6 +29,7 @@ struct child {
 	ev_io notified;
 	ev_child exited;
 	ev_timer restart;
+	ev_timer watchdog; /* runs out when it has given no sign of life */
 };
 
 /* Start the process with these listening sockets. Returns its pid or -errno. */

@@ -153,18 +153,32 @@ static void check_ready(struct family *family)
 
 static void on_notified(struct ev_loop *loop, ev_io *watcher, int events)
 {
-	static const char wanted[] = "READY=1";
 	struct child *child = watcher->data;
 	char text[64];
 	ssize_t len = recv(child->notify_fd, text, sizeof(text), MSG_DONTWAIT);
+	struct span state = span_of(text, len > 0 ? (size_t)len : 0);
 
-	(void)loop;
 	(void)events;
-	if (len != sizeof(wanted) - 1 || memcmp(text, wanted, sizeof(wanted) - 1) != 0)
+	if (child->pid == 0 || child->family->state >= FAMILY_RETIRING)
+		return;
+	if (span_equal_string(state, "READY=1") || span_equal_string(state, "WATCHDOG=1"))
+		ev_timer_again(loop, &child->watchdog);
+	if (!span_equal_string(state, "READY=1"))
 		return;
 	child->ready = true;
 	log_child(child, LOG_INFO, "role-ready", "ms", (int64_t)((ev_time() - child->started) * 1000));
 	check_ready(child->family);
+}
+
+/* It is there and does nothing: whoever it serves would wait for ever. Its end is a crash like others. */
+static void on_silent(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+	struct child *child = watcher->data;
+
+	(void)events;
+	ev_timer_stop(loop, watcher);
+	log_child(child, LOG_ERR, "hung", "seconds", child->family->config->watchdog_s);
+	kill(child->pid, SIGKILL);
 }
 
 static void schedule_restart(struct child *child)
@@ -226,6 +240,7 @@ static void on_exited(struct ev_loop *loop, ev_child *watcher, int events)
 
 	(void)events;
 	ev_child_stop(loop, watcher);
+	ev_timer_stop(loop, &child->watchdog);
 	log_child(child, ending ? LOG_INFO : LOG_ERR,
 	          ending    ? "role-stopped"
 	          : crashed ? "crashed"
@@ -284,6 +299,9 @@ static void init_child(struct family *family, enum role role, size_t backend, si
 	ev_init(&child->notified, on_notified);
 	ev_init(&child->exited, on_exited);
 	ev_init(&child->restart, on_restart);
+	ev_init(&child->watchdog, on_silent);
+	child->watchdog.repeat = family->config->watchdog_s;
+	child->watchdog.data = child;
 	child->notified.data = child;
 	child->exited.data = child;
 	child->restart.data = child;
@@ -369,8 +387,10 @@ static void end(struct family *family, enum family_state state)
 	unsigned grace_s = 0;
 
 	family->state = state;
-	for (size_t i = 0; i < family->n_children; i++)
+	for (size_t i = 0; i < family->n_children; i++) {
 		ev_timer_stop(family->loop, &family->children[i].restart);
+		ev_timer_stop(family->loop, &family->children[i].watchdog);
+	}
 	for (size_t i = 0; i < family->config->n_backends; i++)
 		if (family->config->backends[i].stop_grace_s > grace_s)
 			grace_s = family->config->backends[i].stop_grace_s;

@@ -27,7 +27,8 @@ struct options {
 static struct family *current, *next;
 static size_t n_ending;
 static struct options options;
-static int own_notify_fd = -1; /* where the supervisor itself reports */
+static int own_notify_fd = -1;   /* where the supervisor itself reports */
+static uint64_t own_watchdog_us; /* and how often, 0: never */
 static bool stopping, failed;
 
 static void usage(FILE *stream)
@@ -112,10 +113,14 @@ static void raise_limits(void)
 static void open_own_notify(void)
 {
 	const char *address = getenv("NOTIFY_SOCKET");
+	const char *usec = getenv("WATCHDOG_USEC");
+	const char *pid = getenv("WATCHDOG_PID");
 
 	if (address == NULL)
 		return;
 	own_notify_fd = notify_open(address);
+	if (usec != NULL && (pid == NULL || strtol(pid, NULL, 10) == (long)getpid()))
+		own_watchdog_us = strtoull(usec, NULL, 10);
 	if (own_notify_fd < 0)
 		fatal("NOTIFY_SOCKET cannot be reached: %s", strerror(-own_notify_fd));
 }
@@ -278,6 +283,7 @@ int main(int argc, char **argv)
 	if (loop == NULL)
 		fatal("no event loop");
 	watch_signals(loop);
+	notify_watchdog(loop, own_notify_fd, own_watchdog_us);
 	if (runtime_dir_open(config->runtime_dir) < 0)
 		return 1;
 	current = family_make(loop, config);

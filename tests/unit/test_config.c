@@ -108,6 +108,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config->backends[0].max_duration_s, 3600);
 	assert_int_equal(config->backends[0].keepalive_s, 15);
 	assert_int_equal(config->n_upstreams, 0);
+	assert_int_equal(config->watchdog_s, 10);
 }
 
 static void test_everything(void **state)
@@ -116,7 +117,7 @@ static void test_everything(void **state)
 	    load_right("# comment with ${HOME}\n"
 	               "runtime-dir = /run/x // another\n"
 	               "key-file = /etc/k\n"
-	               "log-debug = true\n"
+	               "log-debug = true\nwatchdog = 0\n"
 	               "gate-user = 9001\n"
 	               "streamer-user = 9003\n"
 	               "dialer-user = 9002\n"
@@ -136,6 +137,7 @@ static void test_everything(void **state)
 	assert_string_equal(config->runtime_dir, "/run/x");
 	assert_string_equal(config->key_file, "/etc/k");
 	assert_true(config->log_debug);
+	assert_int_equal(config->watchdog_s, 0);
 	assert_string_equal(config->user[ROLE_GATE].name, "9001");
 	assert_int_equal(config->user[ROLE_GATE].uid, 9001);
 	assert_int_equal(config->user[ROLE_GATE].gid, 9001);
@@ -180,6 +182,7 @@ static void test_syntax(void **state)
 	check_errors(LISTEN LISTEN BACKEND, "5: found duplicate title '/run/a.sock'");
 	check_errors(LISTEN BACKEND BACKEND, "6: found duplicate title 'demo'");
 	check_errors("backend \"b\" {\n workers = x\n}\n", "2: invalid integer value for option 'workers'");
+	check_errors("watchdog = 3601\n" LISTEN BACKEND, "1: watchdog must be from 0 to 3600");
 	check_errors("log-debug = maybe\n", "1: invalid boolean value for option 'log-debug'");
 	check_errors("key-file = /a\nkey-file = /b\n", "2: key-file was set already in line 1");
 	check_errors("listen \"/a\" {\n allow-peer = {1}\n allow-peer = {2}\n}\n",
