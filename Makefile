@@ -145,7 +145,7 @@ clean:
 demo-packages:
 	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO))
 demo: demo-packages
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@BUILD=$(BUILD) ONESHOT=$(ONESHOT) examples/demo/run.sh
 
 # ---------------------------------------------------------------- check

@@ -54,7 +54,7 @@ stop_all() {
 	for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
 		pid=${pids[i]}
 		kill -TERM "$pid" 2>/dev/null || continue
-		wait_gone "$pid" 200 || kill -KILL "$pid" 2>/dev/null || true
+		wait_gone "$pid" 200 || kill -KILL -- "-$pid" 2>/dev/null || true
 	done
 	wait 2>/dev/null || true
 	[ -z "$STATE" ] || rm -rf "$STATE"
@@ -126,10 +126,10 @@ fill() {
 
 backend_section() {
 	if [ -z "$api_key$api_base" ]; then
-		printf 'backend "chat" {\n\ttype = "demo"\n\tdelay = %d\n}\n' "$((10#$delay))"
+		printf 'backend "chat" {\n\ttype = "demo"\n\tdelay = %d\n\tstop-grace = 1\n}\n' "$((10#$delay))"
 		return
 	fi
-	printf 'backend "chat" {\n\ttype = "openai"\n\tupstream = "api"\n\tmodel = "%s"\n' "$model"
+	printf 'backend "chat" {\n\ttype = "openai"\n\tupstream = "api"\n\tmodel = "%s"\n\tstop-grace = 1\n' "$model"
 	[ -z "$api_key" ] || printf '\tcredential-file = "%s/keys/openai"\n' "$STATE"
 	printf '}\nupstream "api" {\n\turl = "%s"\n}\n' "${api_base:-https://api.openai.com/v1}"
 }
@@ -150,11 +150,13 @@ make_configuration() {
 
 # ---------------------------------------------------------------- the start
 
-# start NAME COMMAND...: in the background, with its output in NAME.log
+# start NAME COMMAND...: in the background, with its output in NAME.log. In a session of its own: what the terminal sends
+# (Ctrl-C, hang-up) is for this script alone, which then ends one after the other. Apache would take a hang-up as a wish
+# for a restart, and lose the request to end that follows.
 start() {
 	local name=$1
 	shift
-	"$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
+	setsid "$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
 	pids+=($!)
 }
 
