@@ -126,10 +126,10 @@ $(BUILD)/bin/handoffd: $(call obj,$(wildcard daemon/supervisor/*.c)) $(BUILD)/li
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(BUILD)/bin/handoffctl: $(BUILD)/obj/daemon/ctl/main.o $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
-$(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a
+$(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a module/exports.map
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_LIB)
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -Wl,--version-script=module/exports.map -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_LIB)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(ARCHIVES)
 	$(call link,-lcmocka $(LIBS_STREAMER) $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))

@@ -23,9 +23,6 @@
  * Returns its length without the NUL, or -EAFNOSUPPORT when peer is neither AF_INET nor AF_INET6. */
 int binding_format(char out[BINDING_MAX], const struct sockaddr *peer, const uint8_t challenge[BINDING_CHALLENGE_LEN]);
 
-/* The same with a fresh random challenge. */
-int binding_make(char out[BINDING_MAX], const struct sockaddr *peer);
-
 /* 0 when the binding is in canonical form and names this very peer,
  * -EINVAL when the form is wrong, -EACCES when it is another peer's. */
 int binding_check_peer(struct span binding, const struct sockaddr *peer);

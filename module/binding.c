@@ -2,7 +2,28 @@
  *
  * Binding: made afresh for every main request, so a token cannot serve another request or another client, or twice.
  */
+#include "challenge.h"
 #include "module.h"
+
+void binding_init_child(apr_pool_t *pchild, server_rec *s)
+{
+	(void)pchild;
+	(void)s;
+	challenge_init();
+}
+
+/* What accept() said, kept before any module can put another address into the connection; as good as getpeername(), and
+ * no system call for each request. */
+int binding_note_peer(conn_rec *c, void *socket)
+{
+	const apr_sockaddr_t *peer = c->client_addr;
+
+	(void)socket;
+	if (!c->outgoing)
+		ap_set_module_config(c->conn_config, &socket_handoff_module,
+		                     apr_pmemdup(c->pool, &peer->sa, peer->salen));
+	return OK;
+}
 
 /* Also from the request before an internal redirect, which had the same table. */
 static void header_withhold(request_rec *r)
@@ -29,12 +50,12 @@ void binding_withhold(request_rec *r)
 void binding_export(request_rec *r, struct handoff *handoff)
 {
 	conn_rec *c = r->connection->master ? r->connection->master : r->connection;
-	struct sockaddr_storage peer;
-	socklen_t len = sizeof(peer);
-
+	uint8_t challenge[BINDING_CHALLENGE_LEN];
 	/* Not useragent_ip, which mod_remoteip takes from a header: the daemon compares with the socket it receives. */
-	if (getpeername(client_descriptor(c), (struct sockaddr *)&peer, &len) != 0 ||
-	    binding_make(handoff->binding, (struct sockaddr *)&peer) < 0) {
+	const struct sockaddr *peer = ap_get_module_config(c->conn_config, &socket_handoff_module);
+
+	challenge_take(challenge);
+	if (!peer || binding_format(handoff->binding, peer, challenge) < 0) {
 		handoff->binding[0] = '\0';
 		binding_withhold(r);
 		return;

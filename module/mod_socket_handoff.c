@@ -49,7 +49,9 @@ static void register_hooks(apr_pool_t *pool)
 	ap_hook_post_config(counters_init, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_child_init(connection_init, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_child_init(relay_init_child, NULL, NULL, APR_HOOK_MIDDLE);
+	ap_hook_child_init(binding_init_child, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_child_status(relay_child_status, NULL, NULL, APR_HOOK_MIDDLE);
+	ap_hook_pre_connection(binding_note_peer, NULL, NULL, APR_HOOK_REALLY_FIRST);
 	ap_hook_post_read_request(inbound_strip, NULL, NULL, APR_HOOK_REALLY_FIRST);
 	ap_hook_handler(status_handler, NULL, NULL, APR_HOOK_MIDDLE);
 	ap_hook_insert_filter(insert_filters, NULL, NULL, APR_HOOK_REALLY_LAST);

@@ -4,7 +4,7 @@
  *
  *     inbound.c     control headers that the client sent are removed
  *     outbound.c    those in interim responses and trailers of a proxied backend, too
- *     binding.c     HANDOFF_BINDING is made for the handler
+ *     binding.c     HANDOFF_BINDING is made for the handler (challenge.c: its random part)
  *     capture.c     first output filter: takes the control headers and the data out of the handler's response
  *     handoff.c     last content filter: the steps below, and the refusal when one of them says no
  *     verify.c      headers, data and token
@@ -218,6 +218,9 @@ void outbound_insert_error(request_rec *r);
 
 #define BINDING_VARIABLE "HANDOFF_BINDING"
 
+/* child_init, pre_connection. */
+void binding_init_child(apr_pool_t *pchild, server_rec *s);
+int binding_note_peer(conn_rec *c, void *socket);
 /* Make the binding of this request and export it. */
 void binding_export(request_rec *r, struct handoff *handoff);
 /* The request header that a proxied backend gets the binding in, NULL when there is none here. */

@@ -34,10 +34,10 @@ AliasMatch ^/dressed/(.*) @docroot@/$1
 
 @pytest.fixture(scope="module", params=["event", "worker", "prefork"])
 def site(request, env):
-    port6, http2 = env.port(), request.param != "prefork"
+    port6, port_both, http2 = env.port(), env.port(), request.param != "prefork"
     conf = CONFIG + ("Protocols h2c http/1.1\n" if http2 else "")
-    with Everywhere(env, request.param, conf, listen=[f"[::1]:{port6}"], more_modules=["http2"] * http2) as site:
-        site.port6 = port6
+    with Everywhere(env, request.param, conf, listen=[f"[::1]:{port6}", f"[::]:{port_both}"], more_modules=["http2"] * http2) as site:
+        site.port6, site.port_both = port6, port_both
         yield site
 
 
@@ -258,6 +258,26 @@ def test_ipv6(site, gate, handler):
         assert_one_answer(read_all(sock))
         assert handoff.request.client_address == b"::1"
     assert handoff.request.binding.startswith(b"v1;::1;")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_binding_names_the_peer_of_the_socket(site, gate, address):
+    """In the form in which the daemon will see it, also of IPv4 on a listener for both; the same for each request of a
+    connection."""
+    connection = http.client.HTTPConnection(address, site.port_both, timeout=10)
+    connection.request("GET", "/app.php", headers={"X-Plan": site.query({"show": 1})})
+    shown = json.loads(connection.getresponse().read())
+    connection.request("GET", "/app.php", headers={"X-Plan": site.query(site.plan("{}"))})
+    handoff = gate.receive()
+    host, port = handoff.client.getpeername()[:2]
+    handoff.accept()
+    handoff.answer()
+    assert Answer(connection.getresponse()).body == b"handed off\n"
+    connection.close()
+    assert host == ("::1" if ":" in address else "::ffff:127.0.0.1")
+    bindings = [shown["HANDOFF_BINDING"], handoff.request.binding.decode()]
+    assert [binding.rsplit(";", 1)[0] for binding in bindings] == [f"v1;{host};{port}"] * 2
+    assert bindings[0] != bindings[1]
 
 
 # ---------------------------------------------------------------- headers of the application

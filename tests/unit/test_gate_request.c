@@ -101,13 +101,13 @@ static struct request_rules rules_now(void)
 static void fill(struct wire_request *wire, char binding[BINDING_MAX], char token[TOKEN_MAX],
                  uint8_t digest[TOKEN_DIGEST_LEN], const char *path)
 {
-	static const uint8_t status[2] = {200, 0};
+	static const uint8_t status[2] = {200, 0}, challenge[BINDING_CHALLENGE_LEN] = {1, 2, 3};
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);
 	struct token_claims claims;
 
 	assert_int_equal(getpeername(tcp[1], (struct sockaddr *)&peer, &len), 0);
-	assert_true(binding_make(binding, (struct sockaddr *)&peer) > 0);
+	assert_true(binding_format(binding, (struct sockaddr *)&peer, challenge) > 0);
 	token_digest(digest, span_of_string("{}"));
 	claims = (struct token_claims){.binding = span_of_string(binding), .socket_path = span_of_string(path)};
 	memcpy(claims.data_digest, digest, TOKEN_DIGEST_LEN);
