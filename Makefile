@@ -13,6 +13,7 @@ SYSCONFDIR ?= /etc
 LIBEXECDIR ?= $(PREFIX)/libexec/handoffd
 MANDIR    ?= $(PREFIX)/share/man
 UNITDIR   ?= /lib/systemd/system
+GENERATORDIR ?= /lib/systemd/system-generators
 CI        ?=
 WERROR    ?= $(if $(CI),1,)
 SANITIZE  ?=
@@ -24,7 +25,8 @@ PACKAGES_BUILD := gcc make pkg-config apache2-dev libsodium-dev libseccomp-dev l
 PACKAGES_DEMO  := apache2-bin php-cli php-fpm curl openssl ca-certificates procps
 PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest spin clang clang-tidy clang-format \
 	libclang-rt-14-dev cppcheck shellcheck systemd binutils util-linux strace \
-	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer
+	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
+	chromium chromium-driver python3-selenium
 # A machine may have npm from elsewhere than Debian; then it is left alone.
 PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
 
@@ -61,7 +63,7 @@ endif
 LDHARDEN  := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -I. $(OPTIMISE) $(WARNINGS) $(HARDENING) $(CFLAGS) \
 	-DHANDOFFD_VERSION='"$(VERSION)"' -DHANDOFFD_LIBEXECDIR='"$(LIBEXECDIR)"' -DHANDOFFD_CONFIG='"$(SYSCONFDIR)/handoffd/handoffd.conf"' \
-	-DHANDOFFD_POLICY_DIR='"$(SYSCONFDIR)/handoffd/policy.d"'
+	-DHANDOFFD_POLICY_DIR='"$(SYSCONFDIR)/handoffd/policy.d"' -DHANDOFFD_UNITDIR='"$(UNITDIR)"'
 LDFLAGS_ALL = $(LDOPTS) $(LDHARDEN) $(LDFLAGS)
 EXE_FLAGS  := -pie
 
@@ -81,7 +83,7 @@ UNIT_SRC  := $(wildcard tests/unit/test_*.c)
 
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ROLE_BINS := $(ROLES:%=$(BUILD)/bin/handoffd-%)
-BINS      := $(ROLE_BINS) $(BUILD)/bin/handoffd $(BUILD)/bin/handoffctl
+BINS      := $(ROLE_BINS) $(BUILD)/bin/handoffd $(BUILD)/bin/handoffctl $(BUILD)/bin/handoffd-generator $(BUILD)/bin/handoff-policy
 MODULE    := $(BUILD)/mod_socket_handoff.so
 UNIT_BINS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 ARCHIVES   = $(ROLES:%=$(BUILD)/lib%.a) $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
@@ -126,6 +128,10 @@ $(BUILD)/bin/handoffd: $(call obj,$(wildcard daemon/supervisor/*.c)) $(BUILD)/li
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(BUILD)/bin/handoffctl: $(BUILD)/obj/daemon/ctl/main.o $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoffd-generator: $(BUILD)/obj/systemd/generator.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoff-policy: $(call obj,$(wildcard policy/tool/*.c)) $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,-ljansson $(LIBS_COMMON) $(LIBS_LIB))
 $(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a module/exports.map
 	@mkdir -p $(@D)
 	$(call say,LINK)
@@ -133,6 +139,10 @@ $(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a module/exports.map
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(ARCHIVES)
 	$(call link,-lcmocka $(LIBS_STREAMER) $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))
+
+# A role with a planted fault, for the tests of the audit.
+$(BUILD)/tests/weakened: $(BUILD)/obj/tests/integration/weakened.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
@@ -176,16 +186,18 @@ lint:
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppressions-list=.cppcheck -I. -D__x86_64__ -D__linux__ '-D__VA_OPT__(x)=x' $(TIDY_SOURCES)
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$$(nproc) -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
-		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" -DHANDOFFD_POLICY_DIR="\"\"" 2>$(BUILD)/tidy.$$$$.log \
+		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" -DHANDOFFD_POLICY_DIR="\"\"" -DHANDOFFD_UNITDIR="\"\"" 2>$(BUILD)/tidy.$$$$.log \
 		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
+	@$(BUILD)/clang/bin/handoff-policy -b lint >$(BUILD)/policy-lint.log || { cat $(BUILD)/policy-lint.log; exit 1; }
 	@echo "lint: no findings"
 
 hardening: all
 	tests/check-hardening.sh $(BINS) $(MODULE)
 
-systemd-check:
-	tests/check-systemd.sh
+systemd-check: all
+	BUILD=$(BUILD) tests/check-systemd.sh
+	$(BUILD)/bin/handoff-policy -b check systemd
 
 vectors:
 	/usr/bin/python3 tests/vectors/make_vectors.py --check
@@ -208,7 +220,7 @@ model:
 
 PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider -rs -q
 integration: all
-	BUILD=$(BUILD) $(PYTEST) tests/php tests/integration $(PYTEST_ARGS)
+	BUILD=$(BUILD) $(PYTEST) tests/php tests/integration tests/browser $(PYTEST_ARGS)
 
 # The same programs with the sanitizers in them; the seccomp filter is left out there, and the tests that need it say so.
 integration-sanitize:
@@ -230,8 +242,10 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(APACHE_MODULES_DIR) \
 		$(DESTDIR)$(SYSCONFDIR)/handoffd $(DESTDIR)$(UNITDIR)
 	install -m 0755 $(BUILD)/bin/handoffd $(DESTDIR)$(PREFIX)/sbin/
-	install -m 0755 $(BUILD)/bin/handoffctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(BUILD)/bin/handoffctl $(BUILD)/bin/handoff-policy $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(ROLE_BINS) $(DESTDIR)$(LIBEXECDIR)/
+	install -d $(DESTDIR)$(GENERATORDIR)
+	install -m 0755 $(BUILD)/bin/handoffd-generator $(DESTDIR)$(GENERATORDIR)/
 	install -m 0644 $(MODULE) $(DESTDIR)$(APACHE_MODULES_DIR)/
 	test -e $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf || \
 		install -m 0644 examples/handoffd.conf $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf

@@ -47,11 +47,11 @@ void fd_close_all(int *fds, size_t n)
 		fd_close(&fds[i]);
 }
 
-int fdpass_send(int sock, const struct iovec *iov, size_t iov_len, const int *fds, size_t n_fds, int flags)
+/* One sendmsg(). Returns the length sent, or -errno. */
+static ssize_t send_once(int sock, const struct iovec *iov, size_t iov_len, const int *fds, size_t n_fds, int flags)
 {
 	union control control = {0};
 	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iov_len};
-	size_t total = 0;
 	ssize_t sent;
 
 	if (n_fds > FDPASS_MAX)
@@ -65,14 +65,29 @@ int fdpass_send(int sock, const struct iovec *iov, size_t iov_len, const int *fd
 		cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
 	}
-	for (size_t i = 0; i < iov_len; i++)
-		total += iov[i].iov_len;
 	do
 		sent = sendmsg(sock, &message, flags | MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : sent;
+}
+
+int fdpass_send(int sock, const struct iovec *iov, size_t iov_len, const int *fds, size_t n_fds, int flags)
+{
+	size_t total = 0;
+	ssize_t sent = send_once(sock, iov, iov_len, fds, n_fds, flags);
+
 	if (sent < 0)
-		return -errno;
+		return (int)sent;
+	for (size_t i = 0; i < iov_len; i++)
+		total += iov[i].iov_len;
 	return (size_t)sent == total ? 0 : -EIO;
+}
+
+ssize_t fdpass_send_some(int sock, struct span data, const int *fds, size_t n_fds, int flags)
+{
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)data.data, .iov_len = data.len};
+
+	return send_once(sock, &iov, 1, fds, n_fds, flags);
 }
 
 /* Whatever a message brought, before it is judged. */

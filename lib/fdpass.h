@@ -27,6 +27,10 @@ void fd_close_all(int *fds, size_t n);
  * Returns 0, or -errno; a partly sent message (stream sockets are not for this) is -EIO. */
 int fdpass_send(int sock, const struct iovec *iov, size_t iov_len, const int *fds, size_t n_fds, int flags);
 
+/* The same on a stream socket: the beginning of the data, with the descriptors. Returns how much went, or -errno, and
+ * then neither data nor descriptors did. */
+ssize_t fdpass_send_some(int sock, struct span data, const int *fds, size_t n_fds, int flags);
+
 /* Receive one message of at most size bytes and up to max_fds (<= FDPASS_MAX) descriptors, all CLOEXEC.
  * Returns the length of the message (0: end of file), fds[0..*n_fds) are the caller's, the rest of fds is -1.
  * -EAGAIN when there is none, -EMSGSIZE when it was longer than size, -EBADMSG when descriptors or ancillary data

@@ -250,6 +250,15 @@ static int socket_connect(int path_fd, int type, int64_t deadline_ms)
 	return fd_take(&fd);
 }
 
+/* In raw mode receivers decide what they listen on: the original's of today on SOCK_SEQPACKET, earlier ones on
+ * SOCK_STREAM. */
+static int socket_connect_raw(int path_fd, int64_t deadline_ms)
+{
+	int fd = socket_connect(path_fd, SOCK_SEQPACKET, deadline_ms);
+
+	return fd == -EPROTOTYPE ? socket_connect(path_fd, SOCK_STREAM, deadline_ms) : fd;
+}
+
 /* Before anything is sent: who listens there? */
 static int connection_check(struct connection *connection, const struct directory_config *config, enum reason *reason)
 {
@@ -280,7 +289,8 @@ static int connection_open(struct connection **out, const struct directory_confi
 		return -EACCES;
 
 	*reason = REASON_DAEMON_UNREACHABLE;
-	int fd FD_CLEANUP = socket_connect(path_fd, raw ? SOCK_STREAM : SOCK_SEQPACKET, deadline_ms);
+	int fd FD_CLEANUP =
+	    raw ? socket_connect_raw(path_fd, deadline_ms) : socket_connect(path_fd, SOCK_SEQPACKET, deadline_ms);
 	if (fd < 0)
 		return fd;
 	size_t size = strlen(real_path) + 1;

@@ -158,8 +158,8 @@ static apr_status_t handoff_decide(ap_filter_t *f, apr_bucket_brigade *bb)
 	}
 	if (outcome.lost)
 		ap_log_rerror(APLOG_MARK, APLOG_ERR, outcome.error, r,
-		              "AHSH0103: the daemon's answer on %s makes no sense: the client is left to it",
-		              handoff->controls.value[CONTROL_SOCKET]);
+		              "AHSH0103: nobody knows whether the daemon on %s has the client: it is left to it (%s)",
+		              handoff->controls.value[CONTROL_SOCKET], reason_meaning(outcome.reason));
 	handoff_note(r, handoff, &outcome);
 	if (handoff->relay)
 		return handoff_relay(f, bb);

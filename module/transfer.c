@@ -235,13 +235,40 @@ static bool connect_again_later(int error)
 	return error == -EAGAIN || error == -ENOENT || error == -ECONNREFUSED;
 }
 
+/* Send the data, the client with its first bytes. On SOCK_SEQPACKET that is one message, on SOCK_STREAM as many pieces
+ * as the receiver makes room for. Returns 0 or -errno, with what has gone in *sent. */
+static int send_raw(const struct job *job, int sock, size_t *sent)
+{
+	for (*sent = 0; *sent < job->message.len;) {
+		struct span rest = span_of(job->message.data + *sent, job->message.len - *sent);
+		ssize_t len = fdpass_send_some(sock, rest, &job->client, *sent == 0, MSG_DONTWAIT);
+		if (len >= 0) {
+			*sent += (size_t)len;
+			continue;
+		}
+		if (len != -EAGAIN)
+			return (int)len;
+		int ready = wait_for(sock, POLLOUT, step_deadline(job, SETTING_SEND_MS));
+		if (ready <= 0)
+			return ready < 0 ? ready : -ETIMEDOUT;
+	}
+	return 0;
+}
+
 /* Raw mode: the data and the client, and nobody answers. */
 static enum attempt attempt_raw(const struct job *job, struct connection *connection)
 {
-	int error = send_message(job, connection_fd(connection), &job->client, 1);
+	size_t sent;
+	int error = send_raw(job, connection_fd(connection), &sent);
 
 	connection_close(connection);
-	return error ? send_failed(job, error, false) : refused(job, REASON_OK, 0, ATTEMPT_DONE);
+	if (!error)
+		return refused(job, REASON_OK, 0, ATTEMPT_DONE);
+	if (error == -EMSGSIZE)
+		return refused(job, REASON_DATA_TOO_LARGE, error, ATTEMPT_DONE);
+	/* The client went with the first bytes: it may be the receiver's. */
+	job->outcome->lost = sent > 0;
+	return sent > 0 ? refused(job, REASON_DAEMON_UNREACHABLE, error, ATTEMPT_DONE) : send_failed(job, error, false);
 }
 
 static enum attempt attempt_handoff(const struct job *job, struct connection *connection, bool cached)

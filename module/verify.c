@@ -81,18 +81,6 @@ enum reason verify_form(struct handoff *handoff)
 	return REASON_OK;
 }
 
-/* In raw mode the data and the client travel in one write to a stream socket. The kernel takes half of a send buffer,
- * 106,432 bytes of the default, as a whole or not at all. Of more it might take a part, and the client with it. */
-#define RAW_DATA_MAX 102400
-
-static size_t data_limit(const struct directory_config *config)
-{
-	size_t limit = (size_t)setting(config, SETTING_MAX_DATA);
-	bool raw = setting(config, SETTING_PROTOCOL) == PROTOCOL_RAW;
-
-	return raw && limit > RAW_DATA_MAX ? RAW_DATA_MAX : limit;
-}
-
 /* The data the token must speak for. */
 static enum reason verify_data(struct handoff *handoff)
 {
@@ -102,7 +90,7 @@ static enum reason verify_data(struct handoff *handoff)
 		handoff->data = span_of(handoff->body ? handoff->body : (const uint8_t *)"", handoff->body_len);
 	else
 		handoff->data = span_of_string(header ? header : "");
-	if (handoff->data.len > data_limit(handoff->config))
+	if (handoff->data.len > (size_t)setting(handoff->config, SETTING_MAX_DATA))
 		return REASON_DATA_TOO_LARGE;
 	token_digest(handoff->data_digest, handoff->data);
 	return REASON_OK;

@@ -15,6 +15,7 @@ BUILTIN(libc);
 BUILTIN(gate);
 BUILTIN(streamer);
 BUILTIN(dialer);
+BUILTIN(supervisor);
 
 static const struct {
 	const char *name;
@@ -26,6 +27,7 @@ static const struct {
     {"gate", "gate.policy", policy_gate_start, policy_gate_end},
     {"streamer", "streamer.policy", policy_streamer_start, policy_streamer_end},
     {"dialer", "dialer.policy", policy_dialer_start, policy_dialer_end},
+    {"supervisor", "supervisor.policy", policy_supervisor_start, policy_supervisor_end},
 };
 
 struct span policy_builtin(const char *name, const char **file)

@@ -17,12 +17,14 @@
  * own numbers end below this; above it x32 has numbers of its own. */
 #define UNKNOWN_NUMBER_MAX 511
 
-static int add_rule(scmp_filter_ctx context, const struct policy_rule *rule)
+static int add_rule(scmp_filter_ctx context, const struct policy_rule *rule, uint32_t kill)
 {
 	/* libseccomp takes native numbers, or its own negative ones for calls that only other architectures have, and
 	 * leaves a rule out where an architecture does without the call. */
 	int number = seccomp_syscall_resolve_name(rule->call);
-	uint32_t action = rule->error == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint32_t)rule->error);
+	uint32_t action = rule->error == POLICY_KILL ? kill
+	                  : rule->error == 0         ? SCMP_ACT_ALLOW
+	                                             : SCMP_ACT_ERRNO((uint32_t)rule->error);
 	struct scmp_arg_cmp compare[POLICY_ARGS];
 	unsigned n = 0;
 
@@ -101,14 +103,14 @@ int policy_compile(const struct policy *policy, uint32_t arch, enum policy_mode 
 {
 	static const uint32_t rest[] = {
 	    [POLICY_ENFORCE] = SCMP_ACT_KILL_PROCESS, [POLICY_LOG] = SCMP_ACT_LOG, [POLICY_TRAP] = SCMP_ACT_TRAP};
-	scmp_filter_ctx context = seccomp_init(rest[mode]);
+	scmp_filter_ctx context = seccomp_init(policy->allows_the_rest ? SCMP_ACT_ALLOW : rest[mode]);
 	const char *step = "set up";
 	int rc = context == NULL ? -ENOMEM : set_up(context, arch);
 
 	*program = (struct sock_fprog){0};
 	for (size_t i = 0; rc == 0 && i < policy->n_rules; i++) {
 		step = policy->rules[i].call;
-		rc = add_rule(context, &policy->rules[i]);
+		rc = add_rule(context, &policy->rules[i], rest[mode]);
 	}
 	/* Numbers without a name cannot be translated: a program for another architecture is for reading only. */
 	if (rc == 0 && (arch == SCMP_ARCH_NATIVE || arch == seccomp_arch_native())) {

@@ -7,6 +7,7 @@
 #define HANDOFFD_POLICY_LANGUAGE_H
 
 #include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/resource.h>
 
 #include "lib/bytes.h"
@@ -21,8 +22,10 @@ struct policy_condition {
 	uint64_t value;
 };
 
-/* `allow` (error 0) or `errno` of one system call under the conditions on its arguments, which hold together. A line
- * with `in` makes one rule for each of its values. */
+#define POLICY_KILL (-1)
+
+/* `allow` (error 0), `errno` or `kill` (POLICY_KILL) of one system call under the conditions on its arguments, which
+ * hold together. A line with `in` makes one rule for each of its values. */
 struct policy_rule {
 	char *call;
 	int error;
@@ -76,14 +79,16 @@ struct policy_rlimit {
 	rlim_t value;
 };
 
-/* Statements that have one permitted value: a policy says them so that its reader need not know them by heart. */
+/* Statements with one or two permitted values: a policy says them so that its reader need not know them by heart. */
 enum policy_fact { FACT_DEFAULT, FACT_UNKNOWN, FACT_CAPABILITIES, FACT_DUMPABLE, FACT_EXEC, FACT_FORK, FACT_COUNT };
+enum policy_fact_value { FACT_UNSTATED, FACT_STRICT, FACT_WIDE };
 
 struct policy {
 	char role[32];
-	char *override; /* the file it came from, NULL: built in */
-	bool is_list;   /* a file that others include, not a role */
-	bool facts[FACT_COUNT];
+	char *override;       /* the file it came from, NULL: built in */
+	bool is_list;         /* a file that others include, not a role */
+	bool allows_the_rest; /* `default allow`: a spawner's list of what it may not do */
+	enum policy_fact_value facts[FACT_COUNT];
 	struct policy_rule *rules;
 	size_t n_rules;
 	enum policy_need landlock[RIGHT_COUNT];
@@ -109,6 +114,11 @@ bool policy_rule_covers(const struct policy_rule *outer, const struct policy_rul
  * for each finding and returns their number. */
 size_t policy_lint(const struct policy *policy, void (*report)(void *context, const char *finding), void *context);
 
+/* What a spawner (`default allow`) takes from a child that inherits its layers, although the child's policy says
+ * otherwise. As policy_lint(). */
+size_t policy_lint_spawner(const struct policy *spawner, const struct policy *child,
+                           void (*report)(void *context, const char *finding), void *context);
+
 /* Value of a constant ("AF_UNIX"); false when it is unknown. */
 bool policy_constant(struct span name, uint64_t *value);
 
@@ -123,6 +133,10 @@ void policy_argument_names(const char *call, char *out, size_t size);
  * error. */
 int policy_compile(const struct policy *policy, uint32_t arch, enum policy_mode mode, struct sock_fprog *program,
                    char *error, size_t error_size);
+
+/* What a program says to a call, as the kernel would run it: a SECCOMP_RET_* value; UINT32_MAX when the program has an
+ * instruction that libseccomp does not use, or no end. */
+uint32_t policy_program_run(const struct sock_fprog *program, const struct seccomp_data *data);
 
 /* The kernel's Landlock ABI, 0 when it has none. */
 int landlock_abi(void);

@@ -125,11 +125,29 @@ static void lint_conditions(struct findings *findings, const struct policy_rule 
 	}
 }
 
+/* A list of what is denied holds at least what is granted to nobody. */
+static void lint_denied(struct findings *findings, const struct policy *policy)
+{
+	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
+		const struct policy_rule bare = {.call = (char *)(uintptr_t)never[i], .file = policy->role};
+		bool denied = false;
+
+		for (size_t r = 0; r < policy->n_rules && !denied; r++)
+			denied = policy->rules[r].error == POLICY_KILL &&
+			         strcmp(policy->rules[r].call, never[i]) == 0 &&
+			         policy_rule_covers(&policy->rules[r], &bare);
+		if (!denied)
+			find(findings, &bare, "is not denied", "");
+	}
+}
+
 size_t policy_lint(const struct policy *policy, void (*report)(void *context, const char *finding), void *context)
 {
 	struct findings findings = {.report = report, .context = context};
 
 	for (const struct policy_rule *rule = policy->rules; rule < policy->rules + policy->n_rules; rule++) {
+		if (rule->error == POLICY_KILL)
+			continue; /* a denial needs no excuse */
 		if (rule->reason == NULL && (rule->error != 0 || IN_LIST(rule->call, wants_reason)))
 			find(&findings, rule, "without a reason", "");
 		if (rule->error != 0)
@@ -138,12 +156,54 @@ size_t policy_lint(const struct policy *policy, void (*report)(void *context, co
 			find(&findings, rule, "is granted to nobody", "");
 		lint_conditions(&findings, rule);
 	}
+	if (policy->allows_the_rest)
+		lint_denied(&findings, policy);
 	for (const struct policy_path *path = policy->paths; path < policy->paths + policy->n_paths; path++) {
 		char text[256];
 
 		if (path->reason != NULL)
 			continue;
 		snprintf(text, sizeof(text), "line %u: %s without a reason", path->line, path->path);
+		report(context, text);
+		findings.n++;
+	}
+	return findings.n;
+}
+
+/* Filters are asked one after the other and the strictest answer counts: what the spawner denies must not be granted
+ * below it, and must not turn another answer into a kill. */
+static void lint_inherited_rules(struct findings *findings, const struct policy_rule *denied,
+                                 const struct policy *child)
+{
+	for (const struct policy_rule *rule = child->rules; rule < child->rules + child->n_rules; rule++) {
+		if (strcmp(rule->call, denied->call) == 0 && rule->error != denied->error &&
+		    policy_rules_overlap(rule, denied))
+			find(findings, denied, "is denied, and has another result for a child: ", child->role);
+	}
+}
+
+size_t policy_lint_spawner(const struct policy *spawner, const struct policy *child,
+                           void (*report)(void *context, const char *finding), void *context)
+{
+	struct findings findings = {.report = report, .context = context};
+	char text[256];
+
+	for (size_t i = 0; i < spawner->n_rules; i++)
+		lint_inherited_rules(&findings, &spawner->rules[i], child);
+	for (size_t i = 0; i < RIGHT_COUNT; i++) {
+		if (spawner->landlock[i] == NEED_OPEN)
+			continue;
+		snprintf(text, sizeof(text), "%s: landlock %s is denied, which its children inherit", spawner->role,
+		         landlock_rights[i].name);
+		report(context, text);
+		findings.n++;
+	}
+	for (size_t i = 0; i < RLIMIT_NLIMITS; i++) {
+		const struct policy_rlimit *above = &spawner->rlimits[i], *below = &child->rlimits[i];
+
+		if (!above->stated || above->hard || (below->stated && !below->hard && below->value <= above->value))
+			continue;
+		snprintf(text, sizeof(text), "%s: rlimit %zu is lower than that of %s", spawner->role, i, child->role);
 		report(context, text);
 		findings.n++;
 	}

@@ -141,7 +141,16 @@ static int parse_call(struct parser *parser, const struct words *words, size_t a
 
 static int parse_allow(struct parser *parser, const struct words *words)
 {
+	if (parser->policy->allows_the_rest)
+		return faulty(parser, "everything is allowed already: default allow");
 	return parse_call(parser, words, 1, 0);
+}
+
+static int parse_kill(struct parser *parser, const struct words *words)
+{
+	if (!parser->policy->allows_the_rest)
+		return faulty(parser, "kill stands where the default is allow, and below it");
+	return parse_call(parser, words, 1, POLICY_KILL);
 }
 
 static int parse_errno(struct parser *parser, const struct words *words)
@@ -265,23 +274,33 @@ static int parse_rlimit(struct parser *parser, const struct words *words)
 
 static const struct {
 	const char *name;
-	const char *value;
+	const char *strict;
+	const char *wide; /* NULL: there is no other value */
 } facts[FACT_COUNT] = {
-    [FACT_DEFAULT] = {"default", "kill"},
-    [FACT_UNKNOWN] = {"unknown", "ENOSYS"},
-    [FACT_CAPABILITIES] = {"capabilities", "none"},
-    [FACT_DUMPABLE] = {"dumpable", "no"},
-    [FACT_EXEC] = {"exec", "no"},
-    [FACT_FORK] = {"fork", "no"},
+    [FACT_DEFAULT] = {"default", "kill", "allow"},
+    [FACT_UNKNOWN] = {"unknown", "ENOSYS", NULL},
+    [FACT_CAPABILITIES] = {"capabilities", "none", "kept"},
+    [FACT_DUMPABLE] = {"dumpable", "no", NULL},
+    [FACT_EXEC] = {"exec", "no", "yes"},
+    [FACT_FORK] = {"fork", "no", "yes"},
 };
 
 static int parse_fact(struct parser *parser, const struct words *words, enum policy_fact fact)
 {
-	if (words->n != 2 || !span_equal_string(words->word[1], facts[fact].value))
-		return faulty(parser, "%s can only be %s", facts[fact].name, facts[fact].value);
-	if (parser->policy->facts[fact])
+	bool strict = words->n == 2 && span_equal_string(words->word[1], facts[fact].strict);
+	bool wide = words->n == 2 && facts[fact].wide != NULL && span_equal_string(words->word[1], facts[fact].wide);
+
+	if (!strict && !wide)
+		return faulty(parser, "%s can only be %s%s%s", facts[fact].name, facts[fact].strict,
+		              facts[fact].wide != NULL ? " or " : "", facts[fact].wide != NULL ? facts[fact].wide : "");
+	if (parser->policy->facts[fact] != FACT_UNSTATED)
 		return faulty(parser, "stated twice");
-	parser->policy->facts[fact] = true;
+	if (wide && parser->reason == NULL && (fact == FACT_DEFAULT || fact == FACT_CAPABILITIES))
+		return faulty(parser, "%s %s without a reason", facts[fact].name, facts[fact].wide);
+	parser->policy->facts[fact] = wide ? FACT_WIDE : FACT_STRICT;
+	if (fact == FACT_DEFAULT && wide && parser->policy->n_rules > 0)
+		return faulty(parser, "default allow stands before the first rule");
+	parser->policy->allows_the_rest |= fact == FACT_DEFAULT && wide;
 	return 0;
 }
 
@@ -331,6 +350,7 @@ static int parse_statement(struct parser *parser, const struct words *words)
 	} statements[] = {
 	    {"allow", true, parse_allow},        {"errno", true, parse_errno}, {"include", true, parse_include},
 	    {"landlock", false, parse_landlock}, {"mdwe", false, parse_mdwe},  {"rlimit", false, parse_rlimit},
+	    {"kill", false, parse_kill},
 	};
 	bool in_list = parser->depth > 0 || parser->policy->is_list;
 
@@ -435,8 +455,10 @@ static int check_whole(struct parser *parser)
 	const struct policy *policy = parser->policy;
 
 	for (enum policy_fact fact = 0; fact < FACT_COUNT; fact++)
-		if (!policy->facts[fact])
-			return faulty(parser, "`%s %s` is missing", facts[fact].name, facts[fact].value);
+		if (policy->facts[fact] == FACT_UNSTATED)
+			return faulty(parser, "`%s %s` is missing", facts[fact].name, facts[fact].strict);
+	if (policy->allows_the_rest && (policy->facts[FACT_FORK] != FACT_WIDE || policy->facts[FACT_EXEC] != FACT_WIDE))
+		return faulty(parser, "default allow is for what forks and executes others");
 	for (size_t right = 0; right < RIGHT_COUNT; right++)
 		if (policy->landlock[right] == NEED_UNSTATED)
 			return faulty(parser, "`landlock %s` is missing", landlock_rights[right].name);
@@ -448,11 +470,11 @@ static int check_whole(struct parser *parser)
 		return faulty(parser, "`rlimit core` is missing");
 	for (const struct policy_rule *rule = policy->rules; rule < policy->rules + policy->n_rules; rule++) {
 		for (size_t i = 0; rule->error == 0 && i < sizeof(forks) / sizeof(forks[0]); i++)
-			if (strcmp(rule->call, forks[i]) == 0)
+			if (policy->facts[FACT_FORK] == FACT_STRICT && strcmp(rule->call, forks[i]) == 0)
 				return faulty(parser, "fork is no, yet %s:%u allows %s", rule->file, rule->line,
 				              rule->call);
 		for (size_t i = 0; rule->error == 0 && i < sizeof(execs) / sizeof(execs[0]); i++)
-			if (strcmp(rule->call, execs[i]) == 0)
+			if (policy->facts[FACT_EXEC] == FACT_STRICT && strcmp(rule->call, execs[i]) == 0)
 				return faulty(parser, "exec is no, yet %s:%u allows %s", rule->file, rule->line,
 				              rule->call);
 	}

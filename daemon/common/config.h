@@ -45,8 +45,9 @@ struct config_listen {
 	gid_t group;            /* of the socket file */
 	size_t max_connections; /* default 4096 */
 	bool relay;             /* takes relayed clients; default no */
-	bool legacy;            /* SOCK_STREAM for senders without tokens, protocol.md section 4; default no */
+	bool legacy;            /* for senders without tokens, protocol.md section 4; default no */
 	bool legacy_unsafe;     /* the latter even in front of a credential; default no */
+	bool legacy_stream;     /* SOCK_STREAM, as early senders want it, instead of SOCK_SEQPACKET; default no */
 	/* Limits, 0 for none, which is the default; what is above them is refused with 429. */
 	size_t max_streams;             /* at once, of all its streamers together */
 	size_t max_streams_per_subject; /* at once */

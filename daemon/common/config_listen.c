@@ -17,6 +17,7 @@ cfg_opt_t config_listen_options[] = {
     CFG_BOOL("relay", cfg_false, CFGF_NONE),
     CFG_BOOL("legacy", cfg_false, CFGF_NONE),
     CFG_BOOL("legacy-unsafe", cfg_false, CFGF_NONE),
+    CFG_BOOL("legacy-stream", cfg_false, CFGF_NONE),
     CFG_INT("max-streams", 0, CFGF_NONE),
     CFG_INT("max-streams-per-subject", 0, CFGF_NONE),
     CFG_INT("rate", 0, CFGF_NONE),
@@ -74,6 +75,10 @@ void config_take_listen(struct config_loader *loader, cfg_t *section, struct con
 	listen->relay = cfg_getbool(section, "relay") == cfg_true;
 	listen->legacy = cfg_getbool(section, "legacy") == cfg_true;
 	listen->legacy_unsafe = cfg_getbool(section, "legacy-unsafe") == cfg_true;
+	listen->legacy_stream = cfg_getbool(section, "legacy-stream") == cfg_true;
+	if (listen->legacy_stream && !listen->legacy)
+		config_complain(loader, config_line_in(loader, section, "legacy-stream"),
+		                "legacy-stream is for legacy listeners");
 	if (listen->legacy && listen->relay)
 		config_complain(loader, config_line_in(loader, section, "legacy"),
 		                "legacy and relay exclude each other");

@@ -49,23 +49,6 @@ static int become(uid_t uid, gid_t gid, char *error, size_t error_size)
 	return 0;
 }
 
-/* A user other than root may still have been started with capabilities. */
-static int shed(uid_t uid, char *error, size_t error_size)
-{
-	int rc;
-
-	if (geteuid() != uid)
-		return fail(-EPERM, error, error_size, "runs as uid %u, the configuration says %u", (unsigned)geteuid(),
-		            (unsigned)uid);
-	capng_clear(CAPNG_SELECT_ALL);
-	rc = capng_apply(CAPNG_SELECT_CAPS);
-	if (rc == 0)
-		rc = capng_apply(CAPNG_SELECT_AMBIENT);
-	if (rc != 0)
-		return fail(-EPERM, error, error_size, "capng_apply failed (%d)", rc);
-	return 0;
-}
-
 /* The bounding and ambient sets are read one capability at a time, until the kernel knows no further one. */
 static bool set_is_empty(bool bounding)
 {
@@ -95,6 +78,26 @@ static int check_capabilities(char *error, size_t error_size)
 		return fail(-EPERM, error, error_size, "ambient capabilities are left");
 	if (prctl(PR_GET_KEEPCAPS, 0, 0, 0, 0) != 0)
 		return fail(-EPERM, error, error_size, "keepcaps is still set");
+	return 0;
+}
+
+/* A user other than root may still have been started with capabilities. One that was not has nothing to shed, and may
+ * be without the system call for it. */
+static int shed(uid_t uid, char *error, size_t error_size)
+{
+	int rc;
+
+	if (geteuid() != uid)
+		return fail(-EPERM, error, error_size, "runs as uid %u, the configuration says %u", (unsigned)geteuid(),
+		            (unsigned)uid);
+	if (check_capabilities(error, error_size) == 0)
+		return 0;
+	capng_clear(CAPNG_SELECT_ALL);
+	rc = capng_apply(CAPNG_SELECT_CAPS);
+	if (rc == 0)
+		rc = capng_apply(CAPNG_SELECT_AMBIENT);
+	if (rc != 0)
+		return fail(-EPERM, error, error_size, "capng_apply failed (%d)", rc);
 	return 0;
 }
 

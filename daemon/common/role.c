@@ -256,22 +256,27 @@ static bool is_bound_to(int fd, const char *path)
 	       strncmp(name.sun_path, path, sizeof(name.sun_path)) == 0;
 }
 
-/* With the configuration at hand: only legacy listeners have byte streams. */
+static bool is_legacy_listener(const struct config *config, int fd)
+{
+	for (size_t i = 0; i < config->n_listens; i++)
+		if (config->listens[i].legacy && is_bound_to(fd, config->listens[i].path))
+			return true;
+	return false;
+}
+
+/* With the configuration at hand: only legacy listeners may have byte streams. Whether it can listen, role_listen()
+ * will see. */
 static void listen_types_check(const struct role_context *context)
 {
-	const struct config *config = context->config;
-
 	for (size_t i = 0; i < context->n_listen_fds; i++) {
 		int fd = context->listen_fds[i];
-		bool legacy = false;
+		int type = socket_option(fd, SO_TYPE);
+		bool right = type == SOCK_SEQPACKET || (type == SOCK_STREAM && is_legacy_listener(context->config, fd));
 
-		for (size_t k = 0; k < config->n_listens && !legacy; k++)
-			legacy = config->listens[k].legacy && is_bound_to(fd, config->listens[k].path);
-		/* Whether it can listen, role_listen() will see. */
-		if (socket_option(fd, SO_DOMAIN) != AF_UNIX ||
-		    socket_option(fd, SO_TYPE) != (legacy ? SOCK_STREAM : SOCK_SEQPACKET))
-			fatal("inherited descriptor %d is not an AF_UNIX %s socket", fd,
-			      legacy ? "SOCK_STREAM" : "SOCK_SEQPACKET");
+		if (socket_option(fd, SO_DOMAIN) != AF_UNIX || !right)
+			fatal(
+			    "inherited descriptor %d is not an AF_UNIX SOCK_SEQPACKET socket, nor a legacy listener's",
+			    fd);
 	}
 }
 
@@ -327,17 +332,13 @@ static void privileges_leave(const struct config_user *user, struct privileges_r
 		fatal("cannot drop privileges: %s", error);
 }
 
-void role_confine(const struct role_context *context, const struct config_user *user)
+void role_cage(const char *name, const struct config *config, const char *already_off)
 {
-	const struct config *config = context->config;
-	struct privileges_report privileges;
 	struct policy_report report;
-	struct policy *policy;
 	char error[512];
-	char off[sizeof(privileges.off) + sizeof(report.off)];
+	char off[sizeof(report.off) + 128];
+	struct policy *policy = policy_load(name, config->policy_dir, error, sizeof(error));
 
-	privileges_leave(user, &privileges);
-	policy = policy_load(role_name(context->role), config->policy_dir, error, sizeof(error));
 	if (policy == NULL)
 		fatal("policy: %s", error);
 	if (policy_override(policy) != NULL)
@@ -348,11 +349,19 @@ void role_confine(const struct role_context *context, const struct config_user *
 	if (policy_apply(policy, config->seccomp, &report, error, sizeof(error)) != 0)
 		fatal("cannot apply the policy: %s", error);
 	policy_free(policy);
-	snprintf(off, sizeof(off), "%s%s%s", privileges.off,
-	         privileges.off[0] != '\0' && report.off[0] != '\0' ? "," : "", report.off);
-	log_event(LOG_NOTICE, "caged", LOG_STR("role", role_name(context->role)), LOG_INT("uid", geteuid()),
+	snprintf(off, sizeof(off), "%s%s%s", already_off, already_off[0] != '\0' && report.off[0] != '\0' ? "," : "",
+	         report.off);
+	log_event(LOG_NOTICE, "caged", LOG_STR("role", name), LOG_INT("uid", geteuid()),
 	          LOG_INT("landlock", report.landlock_abi), LOG_INT("instructions", report.instructions),
 	          LOG_STR("off", off));
+}
+
+void role_confine(const struct role_context *context, const struct config_user *user)
+{
+	struct privileges_report privileges;
+
+	privileges_leave(user, &privileges);
+	role_cage(role_name(context->role), context->config, privileges.off);
 }
 
 void role_listen(const struct role_context *context, int backlog)

@@ -37,6 +37,10 @@ int role_listen_fd(const struct role_context *context, const char *path);
 /* Drop everything. user is whom to become when started as root. */
 void role_confine(const struct role_context *context, const struct config_user *user);
 
+/* Apply a policy by name and say in the log what is in force: the last step of role_confine(), and the supervisor's
+ * cage. already_off: what earlier steps could not do, "" for nothing. */
+void role_cage(const char *name, const struct config *config, const char *already_off);
+
 /* listen() again with the given backlog on every inherited socket. */
 void role_listen(const struct role_context *context, int backlog);
 

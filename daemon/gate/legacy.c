@@ -130,6 +130,8 @@ static ssize_t receive(struct legacy *legacy, enum reason *reason)
 	*reason = REASON_OK;
 	if (len > 0)
 		*reason = take(legacy, span_of(buffer, (size_t)len), &client);
+	else if (len == -EMSGSIZE)
+		*reason = REASON_DATA_TOO_LARGE;
 	else if (len < 0 && len != -EAGAIN)
 		*reason = len == -EBADMSG ? REASON_DESCRIPTORS : REASON_MESSAGE_MALFORMED;
 	return len;

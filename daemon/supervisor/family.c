@@ -54,6 +54,11 @@ static const struct config_listen *find_listen(const struct config *config, cons
 	return NULL;
 }
 
+static int listen_type(const struct config_listen *listen)
+{
+	return listen->legacy_stream ? SOCK_STREAM : SOCK_SEQPACKET;
+}
+
 /* The socket stays; who may connect to it may have changed. */
 static int take_over_listener(const struct family *predecessor, const struct socket_file *file)
 {
@@ -61,9 +66,9 @@ static int take_over_listener(const struct family *predecessor, const struct soc
 	const struct config_listen *before = find_listen(predecessor->config, file->path, &index);
 	int fd;
 
-	if ((before->legacy ? SOCK_STREAM : SOCK_SEQPACKET) != file->type) {
+	if (listen_type(before) != file->type) {
 		log_event(LOG_ERR, "reload-refused", LOG_STR("listener", file->path),
-		          LOG_STR("detail", "legacy cannot change without a restart"));
+		          LOG_STR("detail", "legacy-stream cannot change without a restart"));
 		return -EINVAL;
 	}
 	fd = fcntl(predecessor->listen_fds[index], F_DUPFD_CLOEXEC, 0);
@@ -81,7 +86,7 @@ static int make_listeners(struct family *family, const struct family *predecesso
 		bool known = predecessor != NULL && find_listen(predecessor->config, path, &index) != NULL;
 
 		snprintf(file.path, sizeof(file.path), "%s", path);
-		file.type = config->listens[i].legacy ? SOCK_STREAM : SOCK_SEQPACKET;
+		file.type = listen_type(&config->listens[i]);
 		file.gid = config->listens[i].group;
 		file.mode = config->listens[i].mode;
 		family->listen_fds[i] = known ? take_over_listener(predecessor, &file) : socket_make(&file);

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon/common/log.h"
 #include "daemon/common/notify.h"
+#include "daemon/common/role.h"
 #include "family.h"
 #include "users.h"
 
@@ -262,9 +264,17 @@ static void watch_signals(struct ev_loop *loop)
 	}
 }
 
+/* The children inherit it: policy/supervisor.policy. */
+static void confine(const struct config *config)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		fatal("no_new_privs: %m");
+	role_cage("supervisor", config, "");
+}
+
 int main(int argc, char **argv)
 {
-	const struct config *config;
+	static const struct config *config; /* for as long as the process lives */
 	struct ev_loop *loop;
 
 	read_options(argc, argv);
@@ -279,6 +289,7 @@ int main(int argc, char **argv)
 	options.libexec_dir = absolute(options.libexec_dir);
 	open_own_notify();
 	raise_limits();
+	confine(config);
 	loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV);
 	if (loop == NULL)
 		fatal("no event loop");

@@ -14,12 +14,18 @@ divided by the requests.
     no module      three bytes of text by a C handler (mod_bench.c); mod_socket_handoff is not loaded
     off            the same; the module is loaded, the handoff is off here
     on             the same; the handoff is on here, but the handler does not ask for it
+    original       the original module, when --original names a build of it; to sink.c
     raw            raw mode without token or peer check, as the original module does it; to sink.c
     raw+token      raw mode, signed and verified; to sink.c
     verified       handoff/1, signed and verified, accepted; to sink.c
     daemon         handoff/1 to the real gate and streamer (demo backend), HEAD: only a head is sent
     stream         the same with GET: the demo's whole answer, some 20 events, each a write of its own
     php ...        the same with PHP (php-fpm) in the place of the C handler
+
+The original module is not part of this project. Who has its source builds it outside of the tree and passes the result:
+
+    apxs -c mod_socket_handoff.c
+    tests/bench/bench_handoff.py --original /elsewhere/.libs/mod_socket_handoff.so --only "no module,original,raw,verified"
 """
 import argparse
 import json
@@ -74,9 +80,9 @@ class Programs:
 
 
 class Bench:
-    """Two Apaches of one MPM, with and without the module, and all that is behind them."""
+    """Apaches of one MPM, with the module, without and with the original, and all that is behind them."""
 
-    def __init__(self, env: Env, programs: Programs, mpm: str):
+    def __init__(self, env: Env, programs: Programs, mpm: str, original: pathlib.Path):
         self.env, self.programs = env, programs
         folder = env.folder("sinks")
         self.raw_path, self.sink_path = folder / "raw.sock", folder / "handoff.sock"
@@ -89,8 +95,13 @@ class Bench:
             "<Location /off>\nSetHandler bench-plain\n</Location>\n"
         how = {"php": "fpm", "fpm": self.fpm, "log_level": "warn", "keys": keys, "peer": None}
         self.without = Apache(env, mpm, handoff=False, conf=common, **how)
+        self.original = original and Apache(env, mpm, handoff=False, conf=common + self._original(original), **how)
         self.apache = Apache(env, mpm, conf=common + self._sections(), **how)
         self._pages(keys.file(self.apache.php_uid))
+
+    def _original(self, module: pathlib.Path) -> str:
+        return f"LoadModule socket_handoff_module {module}\nSocketHandoffAllowedPrefix {self.env.state}/\n" \
+            f"<Location /raw>\nSetHandler bench-raw\nBenchSocket {self.raw_path}\n</Location>\n"
 
     def _sections(self) -> str:
         peer = f"SocketHandoffPeer 0 {UID_GATE}" if AS_ROOT else f"SocketHandoffPeer {UID_GATE}"
@@ -109,8 +120,9 @@ class Bench:
 
     def _pages(self, keys) -> None:
         self.apache.page("php/page.php", "<?php header('Content-Type: text/plain'); echo \"ok\\n\";")
-        self.apache.page("php-raw/page.php", f"<?php header('X-Socket-Handoff: {self.raw_path}');"
-                         "header('X-Handoff-Data: {\"prompt\":\"x\"}');")
+        for apache in filter(None, (self.apache, self.original)):
+            apache.page("php-raw/page.php", f"<?php header('X-Socket-Handoff: {self.raw_path}');"
+                        "header('X-Handoff-Data: {\"prompt\":\"x\"}');")
         for name, path in (("php-sink", self.sink_path), ("php-daemon", self.daemon.path())):
             self.apache.page(f"{name}/page.php", f"<?php\nrequire '{self.env.php_src}/autoload.php';\n"
                              f"$handoff = new Handoffd\\Handoff(new Handoffd\\Signer('{keys}'));\n"
@@ -118,8 +130,10 @@ class Bench:
 
     def variants(self) -> dict:
         """name: (Apache, target, method)"""
+        original = {"original": (self.original, "/raw", "GET"),
+                    "php original": (self.original, "/php-raw/page.php", "GET")} if self.original else {}
         return {"no module": (self.without, "/off", "GET"), "off": (self.apache, "/off", "GET"),
-                "on": (self.apache, "/on", "GET"), "raw": (self.apache, "/raw", "GET"),
+                "on": (self.apache, "/on", "GET"), **original, "raw": (self.apache, "/raw", "GET"),
                 "raw+token": (self.apache, "/raw-token", "GET"), "verified": (self.apache, "/sink", "GET"),
                 "daemon": (self.apache, "/daemon", "HEAD"), "stream": (self.apache, "/daemon", "GET"),
                 "php": (self.apache, "/php/page.php", "GET"), "php raw": (self.apache, "/php-raw/page.php", "GET"),
@@ -157,7 +171,7 @@ class Bench:
             self.load(name, 4, WARM_UP)
 
     def stop(self):
-        for part in (self.apache, self.without, self.fpm, self.daemon, *self.sinks):
+        for part in filter(None, (self.apache, self.without, self.original, self.fpm, self.daemon, *self.sinks)):
             part.stop()
 
 
@@ -197,12 +211,13 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--only", default="", help="names of variants, with commas between; the first is compared with")
+    parser.add_argument("--original", type=pathlib.Path, metavar="MODULE.SO", help="a build of the original module")
     parser.add_argument("--cpu", type=int, help="everything on this processor: slower, but the steadiest CPU times")
     return parser.parse_args()
 
 
 def measure(env: Env, programs: Programs, mpm: str, options) -> None:
-    bench = Bench(env, programs, mpm)
+    bench = Bench(env, programs, mpm, options.original)
     names = options.only.split(",") if options.only else list(bench.variants())
     bench.check(names)
     for clients in map(int, options.clients.split(",")):

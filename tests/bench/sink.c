@@ -56,10 +56,10 @@ static void serve_raw(int connection)
 	fd_close(&client);
 }
 
-static int listen_at(const char *path, int type)
+static int listen_at(const char *path)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (strlen(path) >= sizeof(name.sun_path))
 		return -1;
@@ -109,7 +109,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: sink handoff|raw PATH\n");
 		return 2;
 	}
-	int listener = listen_at(argv[2], raw ? SOCK_STREAM : SOCK_SEQPACKET);
+	int listener = listen_at(argv[2]);
 	if (listener < 0) {
 		perror(argv[2]);
 		return 1;

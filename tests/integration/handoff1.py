@@ -515,11 +515,12 @@ class Listener:
 
 
 class RawListener:
-    """What the original module talks to: a SOCK_STREAM listener that gets the bare data and the client socket."""
+    """What the original module talks to: a listener that gets the bare data and the client socket. Its present version
+    wants SOCK_SEQPACKET, early ones SOCK_STREAM."""
 
-    def __init__(self, path, mode: int = 0o666):
+    def __init__(self, path, kind=socket.SOCK_SEQPACKET, mode: int = 0o666):
         self.path = str(path)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock = socket.socket(socket.AF_UNIX, kind)
         self.sock.bind(self.path)
         os.chmod(self.path, mode)
         self.sock.listen(64)

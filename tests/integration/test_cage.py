@@ -73,7 +73,7 @@ class Family:
             self.process = subprocess.Popen([str(programs / "handoffd"), "-c", str(config), "-x", str(programs)],
                                             stderr=stream, **popen)
         self.log = log
-        wait_for(lambda: self.process.poll() is not None or self.text().count("event=caged") == len(UIDS))
+        wait_for(lambda: self.process.poll() is not None or self.text().count("event=caged") == len(UIDS) + 1)
         assert self.process.poll() is None, self.text()
         self.pids = {role_of(pid): pid for pid in children(self.process.pid)}
         assert sorted(self.pids) == sorted(UIDS), self.text()
@@ -110,7 +110,7 @@ def fixture_family(env):
 def test_filter_and_privileges(family, role):
     state = proc_status(family.pids[role])
     assert state["Seccomp"] == "2"
-    assert state["Seccomp_filters"] == "1"
+    assert state["Seccomp_filters"] == "2"  # the supervisor's, which all inherit, and its own
     assert state["NoNewPrivs"] == "1"
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(state[name], 16) == 0, name
@@ -124,6 +124,15 @@ def test_ids(family, role):
     gids = state["Gid"].split()
     assert len(set(gids)) == 1 and gids[0] != "0"
     assert state["Groups"].split() == []
+
+
+def test_supervisor(family):
+    """It keeps root's capabilities, and has a filter of what nobody below it needs."""
+    state = proc_status(family.process.pid)
+    assert state["Seccomp"] == "2" and state["Seccomp_filters"] == "1" and state["NoNewPrivs"] == "1"
+    limits = Path(f"/proc/{family.process.pid}/limits").read_text(encoding="ascii")
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+    assert re.search(r"handoffd\[\d+\]: event=caged role=supervisor uid=0 ", family.text())
 
 
 def test_uids_differ(family):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listeners with legacy = yes: one message of bare data with the client's socket on a SOCK_STREAM connection, as the
-original module sends it. docs/protocol.md, section 4.
+"""Listeners with legacy = yes: bare data with the client's socket, as the original module sends it, on SOCK_SEQPACKET or
+SOCK_STREAM. docs/protocol.md, section 4.
 """
+import errno
+import http.client
 import os
 import re
 import signal
@@ -25,11 +27,13 @@ KIB_64 = 65536
 class Gate:
     """A running handoffd with a legacy listener and one that is none."""
 
-    def __init__(self, environment):
+    def __init__(self, environment, kind):
+        self.kind = kind
         keys = harness.KeyRing(environment)
         self.daemon = harness.Handoffd(
             environment, backends={"demo": {"type": "demo", "delay": 1}},
-            listens={"chat": {"backend": "demo"}, "legacy": {"backend": "demo", "legacy": True, "mode": "0666"}},
+            listens={"chat": {"backend": "demo"}, "legacy": {"backend": "demo", "legacy": True, "mode": "0666",
+                                                              "legacy-stream": kind == socket.SOCK_STREAM}},
             keys=keys, options={"key-file": keys.file(harness.UID_GATE)}, allow_peer=(UID_TEST, harness.UID_APACHE))
         self.key = keys.key
         self.pid = self.daemon.pid("gate")
@@ -50,9 +54,10 @@ class Gate:
             assert b"[DONE]" in read_all(pair.client)
 
 
-@pytest.fixture(scope="module", name="gate")
-def fixture_gate(env):
-    gate = Gate(env)
+@pytest.fixture(scope="module", name="gate", params=[socket.SOCK_SEQPACKET, socket.SOCK_STREAM],
+                ids=["seqpacket", "stream"])
+def fixture_gate(env, request):
+    gate = Gate(env, request.param)
     yield gate
     gate.daemon.stop()
 
@@ -75,9 +80,14 @@ def read_all(sock, timeout=10) -> bytes:
 
 
 def connect(path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(5)
-    sock.connect(path)
+    """A connection of the kind that the listener has."""
+    for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM):
+        sock = socket.socket(socket.AF_UNIX, kind)
+        sock.settimeout(5)
+        if (error := sock.connect_ex(path)) != errno.EPROTOTYPE:
+            break
+        sock.close()
+    assert error in (0, errno.EAGAIN), os.strerror(error)
     return sock
 
 
@@ -105,6 +115,11 @@ def refused(gate, reason, *pieces, **how):
     assert hand_off(gate.path, *pieces, **how) == b""
     gate.daemon.log.wait(f"event=refused reason={reason} listener=\\S*legacy.sock", since=since)
     assert gate.daemon.counters("gate").get(name, 0) == before + 1
+
+
+def test_kind(gate):
+    with connect(gate.path) as sock:
+        assert sock.type == gate.kind
 
 
 def test_start_is_logged(gate):
@@ -211,6 +226,64 @@ def test_full_streamer(env):
         assert answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 1\r\n" in answer
 
 
+def test_slots_are_used_again(env, gate):
+    """Sixty connections that say nothing, or half of it, and are held open: they never lock a sender out for good."""
+    daemon = harness.Handoffd(env, backends={"demo": {"type": "demo", "delay": 1}}, allow_peer=(UID_TEST,),
+                              listens={"legacy": {"backend": "demo", "legacy": True, "legacy-stream": gate.kind == socket.SOCK_STREAM,
+                                                  "max-connections": 8}})
+    held = []
+    with daemon:
+        pid = daemon.pid("gate")
+        before = len(os.listdir(f"/proc/{pid}/fd"))
+        for _ in range(3):
+            for number in range(20):
+                sock, pair = connect(daemon.path()), tcp_pair()
+                held += [sock, pair.client]
+                if number % 2:
+                    try:
+                        socket.send_fds(sock, [b'{"prompt":'], [pair.server.fileno()])
+                    except (BrokenPipeError, ConnectionResetError):  # no slot for it just now
+                        pass
+                pair.server.close()
+            assert len(os.listdir(f"/proc/{pid}/fd")) <= before + 2 * 8
+            time.sleep(0.6)  # then others may have their slots
+            assert hand_off(daemon.path(), b"{}").endswith(b"0\r\n\r\n")
+        assert daemon.log.find("event=refused reason=rate-limited listener=\\S*legacy.sock .*connections=8")
+        assert read_all(held[3]) == b""  # the client of a connection that lost its slot is let go
+        for thing in held:
+            thing.close()
+        harness.wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before, 3, "the descriptors")
+        assert daemon.pid("gate") == pid
+
+
+@pytest.mark.parametrize("pause", [0.2, 2])
+def test_stalled_pool(env, in_threads, pause):
+    """A streamer that is stopped: for a moment handoffs wait, then they are refused; nobody hangs, other backends do not
+    notice, and afterwards all is as before."""
+    daemon = harness.Handoffd(env, backends={"demo": {"type": "demo", "delay": 0}, "other": {"type": "demo", "delay": 0}},
+                              listens={name: {"backend": name, "legacy": True} for name in ("demo", "other")},
+                              allow_peer=(UID_TEST,))
+    with daemon:
+        pid, streamer = daemon.pid("gate"), daemon.pid("streamer", "demo")
+        data = json_of(60000)
+        os.kill(streamer, signal.SIGSTOP)
+
+        def later():
+            assert hand_off(daemon.path("other"), b"{}").endswith(b"0\r\n\r\n")
+            assert time.monotonic() - start < 1.5
+            time.sleep(max(start + pause - time.monotonic(), 0))
+            os.kill(streamer, signal.SIGCONT)
+        start = time.monotonic()
+        answers = in_threads([lambda: hand_off(daemon.path("demo"), data)] * 12 + [later])[:12]
+        whole = [answer for answer in answers if answer.endswith(b"0\r\n\r\n") and answer.count(b"x") >= 59900]
+        assert len(whole) + answers.count(b"") == 12 and whole
+        assert (b"" in answers) == (pause > 1)
+        refusals = daemon.log.find("event=refused reason=no-streamer")
+        assert len(refusals) == answers.count(b"")
+        assert hand_off(daemon.path("demo"), data) in whole
+        assert daemon.pid("gate") == pid
+
+
 def test_flag_from_a_module(gate):
     since = gate.daemon.log.position()
     with Sender(gate.daemon.path("chat")) as sender, tcp_pair() as pair:
@@ -241,11 +314,18 @@ def test_through_apache(env, gate):
     conf = "SocketHandoffProtocol raw\nSocketHandoffRequireToken Off\nSocketHandoffEnabled On\n" \
            f"SocketHandoffAllowedPrefix {gate.daemon.run}/\n"
     with Site(env, "event", conf, peer=None, keys=None) as site:
-        for data, word in (('{"prompt":"through Apache"}', b'through"}'), ("", b'This"}')):
-            plan = site.plan(data, sign=False, socket_path=gate.path)
+        for data, how, word in (('{"prompt":"through Apache"}', {}, b'through"}'), ("", {}, b'This"}'),
+                                (" ", {"form": "body", "repeat": KIB_64 - 2, "output": "{}"}, b'This"}')):
+            plan = site.plan(data, sign=False, socket_path=gate.path, **how)
             answer = site.fetch(site.target(plan))
             assert answer.status == 200 and word in answer.body and answer.body.endswith(b"data: [DONE]\n\n")
             assert answer.leaks() == []
+        since = gate.daemon.log.position()
+        site.expect("AHSH0103")  # on SOCK_STREAM, when the gate closes before all has gone
+        plan = site.plan("x", form="body", repeat=KIB_64 + 1, sign=False, socket_path=gate.path)
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            site.fetch(site.target(plan))
+        gate.daemon.log.wait("event=refused reason=data-too-large", since=since)
 
 
 @pytest.mark.parametrize("options, wrong", [({}, "this needs legacy-unsafe = yes"), ({"legacy-unsafe": True}, None),

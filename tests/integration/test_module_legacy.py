@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sites that ran the original module: its documented contract (headers, directives, statuses), and receivers in C,
 Python and PHP that were written without any part of this project (tests/legacy), in raw mode through Apache."""
+import http.client
 import os
 import pathlib
 import shutil
@@ -72,10 +73,11 @@ def program(env, language, path):
     return [interpreter, LEGACY / f"receiver.{'py' if language == 'python' else 'php'}", path]
 
 
-@pytest.fixture(scope="module", params=["c", "python", "php"])
+@pytest.fixture(scope="module", params=["c", "python", "python stream", "php"])
 def receiver(request, env, site):
-    path = pathlib.Path(site.socket_folder / f"{request.param}.sock")
-    process = env.start(program(env, request.param, path), env.folder("legacy-log") / "log")
+    language, *kind = request.param.split()
+    path = pathlib.Path(site.socket_folder / f"{''.join([language, *kind])}.sock")
+    process = env.start([*program(env, language, path), *kind], env.folder("legacy-log") / "log")
     wait_for(lambda: path.exists() and stat.S_IMODE(path.stat().st_mode) == 0o666, 10, "the receiver's socket")
     yield str(path)
     process.stop()
@@ -111,9 +113,15 @@ def test_receiver_many(site, receiver, in_threads):
 
 # ---------------------------------------------------------------- the contract
 
+@pytest.fixture(params=[socket.SOCK_SEQPACKET, socket.SOCK_STREAM], ids=["seqpacket", "stream"])
+def gate(site, request):
+    with handoff1.RawListener(site.path, request.param) as gate:
+        yield gate
+
+
 @pytest.fixture
-def gate(site):
-    with handoff1.RawListener(site.path) as gate:
+def stream(site):
+    with handoff1.RawListener(site.path, socket.SOCK_STREAM) as gate:
         yield gate
 
 
@@ -204,21 +212,49 @@ def test_any_status(site, gate, status):
     assert isinstance(answer, Answer) and answer.body == b"raw\n"
 
 
-@pytest.mark.parametrize("length", [65536, 65537, 102400])
+@pytest.mark.parametrize("length", [65536, 65537, 200000])
 def test_large_data(site, gate, length):
     future = site.ask(site.plan("x", form="body", repeat=length, sign=False))
     answer_raw(gate, b"x" * length)
     assert future.result().body == b"raw\n"
 
 
-@pytest.mark.parametrize("length", [102401, 300000, 8 << 20])
-def test_too_large_data(site, gate, length):
-    """More than one write takes as a whole: not a part of it with the client, and Apache answering as well."""
-    site.expect("reason=data-too-large")
+@pytest.mark.parametrize("length", [300000, 8 << 20])
+def test_data_in_pieces(site, stream, length):
+    """More than a stream takes at once goes on as the receiver reads."""
     future = site.ask(site.plan("x", form="body", repeat=length, sign=False))
-    with pytest.raises(TimeoutError):
-        gate.receive(0.2)
-    assert future.result().status == 413
+    answer_raw(stream, b"x" * length)
+    assert future.result().body == b"raw\n"
+
+
+@pytest.mark.parametrize("length", [300000, 8 << 20])
+def test_too_large_data(site, length):
+    """More than one message can be: not a part of it with the client, and Apache answering as well."""
+    site.expect("reason=data-too-large")
+    with handoff1.RawListener(site.path) as gate:
+        future = site.ask(site.plan("x", form="body", repeat=length, sign=False))
+        with pytest.raises(handoff1.WireError, match="0 descriptors"):
+            gate.receive()
+        assert future.result().status == 413
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["ends", "hangs"])
+def test_receiver_that_stops_in_the_middle(site, stream, reads):
+    """It has the client by then, or may have: Apache does not answer as well, and the connection ends."""
+    site.expect("AHSH0103")
+    mark = site.error_log.position()
+    future = site.ask(site.plan("x", form="body", repeat=8 << 20, sign=False))
+    connection, _ = stream.sock.accept()
+    with connection:
+        if reads:
+            _, (client,) = handoff1.receive(connection, 1000)
+            os.close(client)
+        else:
+            site.error_log.wait("AHSH0103", 5, mark)
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        future.result()
+    line, = site.error_log.wait("AHSH", 5, mark)
+    assert "AHSH0103" in line and str(site.path) in line
 
 
 def test_directives(env):

@@ -70,7 +70,7 @@ def test_enforced(start):
 def test_trap(start):
     """The role's own log names the call."""
     daemon = start({"gate": WITHOUT_GETPEERNAME}, seccomp="trap")
-    assert len(daemon.log.find(r"event=cage-weakened seccomp=trap")) == 3
+    assert len(daemon.log.find(r"event=cage-weakened seccomp=trap")) == 4
     daemon.expect(r"event=exited role=gate .*status=159")
     assert hand_off(daemon)[0] is None
     daemon.log.wait(r"handoffd-gate\[\d+\]: event=seccomp-trap call=getpeername number=\d+", 5)
@@ -80,5 +80,5 @@ def test_trap(start):
 def test_log(start):
     """The call is made."""
     daemon = start({"gate": WITHOUT_GETPEERNAME}, seccomp="log")
-    assert len(daemon.log.find(r"event=cage-weakened seccomp=log")) == 3
+    assert len(daemon.log.find(r"event=cage-weakened seccomp=log")) == 4
     assert serves(daemon)

@@ -6,7 +6,8 @@
  *
  *     receiver SOCKET PROGRAM [ARGUMENT...]
  *
- * Written for the tests from the description of the format only; nothing of lib/ is in it.
+ * The present form of the original wants SOCK_SEQPACKET. Written for the tests from the description of the format only;
+ * nothing of lib/ is in it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@ static char data[128 * 1024 - 64];
 static int listen_at(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (sock < 0 || strlen(path) >= sizeof(address.sun_path))
 		return -1;

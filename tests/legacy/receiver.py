@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""A receiver of the bare format in Python: receiver.py SOCKET. It streams back what the application said, word by word.
-Written for the tests from the description of the format only."""
+"""A receiver of the bare format in Python: receiver.py SOCKET [stream]. It streams back what the application said, word
+by word. The present form of the original wants SOCK_SEQPACKET, an early one SOCK_STREAM. Written for the tests from the description of the format only."""
 import array
 import os
 import socket
@@ -12,7 +12,7 @@ import threading
 def receive(connection: socket.socket):
     """(data, client socket or None)"""
     clients = array.array("i")
-    data, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(clients.itemsize), socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = connection.recvmsg(1 << 20, socket.CMSG_SPACE(clients.itemsize), socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             clients.frombytes(content[:clients.itemsize])
@@ -35,7 +35,7 @@ def answer(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    listener = socket.socket(socket.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if "stream" in sys.argv[2:] else socket.SOCK_SEQPACKET)
     listener.bind(sys.argv[1])
     os.chmod(sys.argv[1], 0o666)
     listener.listen(64)

@@ -72,7 +72,10 @@ test("an error event is an error, also before [DONE]", async () => {
 
 test("a refusal shows what it says, or its status", async () => {
   await assert.rejects(answer(['{"error":"too long"}'], { status: 413 }), /^Error: too long$/);
-  await assert.rejects(answer(["<h1>no</h1>"], { status: 503 }), /status 503/);
+  await assert.rejects(answer(["<h1>no</h1>"], { status: 503 }), /^Error: The server refused \(status 503\)\.$/);
+  const busy = (after) => answer(['{"error":{"message":"Busy."}}'], { status: 429, headers: { "Retry-After": after } });
+  await assert.rejects(busy("7"), { status: 429, message: "Busy. Please try again in 7 s." });
+  await assert.rejects(busy("Wed, 21 Oct 2026 07:28:00 GMT"), /^Error: Busy\.$/);
   await assert.rejects(answer(["<h1>yes</h1>"], { headers: { "Content-Type": "text/html" } }), /not a stream/);
 });
 

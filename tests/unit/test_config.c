@@ -93,6 +93,7 @@ static void test_defaults(void **state)
 	assert_false(config->listens[0].relay);
 	assert_false(config->listens[0].legacy);
 	assert_false(config->listens[0].legacy_unsafe);
+	assert_false(config->listens[0].legacy_stream);
 	assert_int_equal(config->n_backends, 1);
 	assert_string_equal(config->backends[0].name, "demo");
 	assert_int_equal(config->backends[0].type, BACKEND_DEMO);
@@ -256,6 +257,11 @@ static void test_legacy(void **state)
 	config = load_right("listen \"/a\" {\n backend = ai\n allow-peer = {33}\n legacy = yes\n"
 	                    " legacy-unsafe = yes\n}\n" AI);
 	assert_true(config->listens[0].legacy && config->listens[0].legacy_unsafe);
+	config = load_right("listen \"/a\" {\n backend = demo\n allow-peer = {33}\n legacy = yes\n"
+	                    " legacy-stream = yes\n}\n" BACKEND);
+	assert_true(config->listens[0].legacy && config->listens[0].legacy_stream);
+	check_errors("listen \"/a\" {\n backend = demo\n allow-peer = {33}\n legacy-stream = yes\n}\n" BACKEND,
+	             "4: legacy-stream is for legacy listeners");
 }
 
 static void test_required(void **state)

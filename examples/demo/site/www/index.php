@@ -32,11 +32,11 @@ header("Content-Security-Policy: default-src 'none'; img-src data:; script-src '
 <p>PHP checks the session and signs; from then on a sandboxed process answers on this very connection.</p>
 </header>
 <main>
-<div id="log" role="log" aria-live="polite" aria-label="Conversation" tabindex="0"></div>
-<p id="status" role="status"></p>
+<div id="log" role="log" aria-live="polite" aria-label="Conversation"></div>
 <form id="form">
+<p id="status" role="status"></p>
 <label for="prompt">Message</label>
-<textarea id="prompt" name="prompt" rows="3" maxlength="20000" required autofocus aria-describedby="hint"></textarea>
+<textarea id="prompt" name="prompt" rows="2" required autofocus enterkeyhint="send" aria-describedby="hint"></textarea>
 <p id="hint">Enter sends, Shift+Enter starts a new line, Escape stops the answer.</p>
 <div class="buttons">
 <button type="submit" id="send">Send</button>

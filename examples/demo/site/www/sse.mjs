@@ -62,14 +62,22 @@ export function errorText(text, otherwise) {
   return typeof said === "string" && said !== "" ? said : otherwise;
 }
 
+/** An answer with another status than 200, which is kept in `status`. */
+export class Refusal extends Error {
+  constructor({ status, headers }, body) {
+    const seconds = headers.get("Retry-After") ?? "";
+    const again = /^[0-9]+$/.test(seconds) ? ` Please try again in ${seconds} s.` : "";
+    super(errorText(body, `The server refused (status ${status}).`) + again);
+    this.status = status;
+  }
+}
+
 /**
  * Read an answer to its end, calling onContent(text) for each piece.
  * Resolves when the stream said [DONE]; rejects with an Error to show otherwise.
  */
 export async function readAnswer(response, onContent) {
-  if (!response.ok) {
-    throw new Error(errorText(await response.text(), `The server refused (status ${response.status}).`));
-  }
+  if (!response.ok) throw new Refusal(response, await response.text());
   if (!(response.headers.get("Content-Type") ?? "").startsWith("text/event-stream")) {
     throw new Error("The server's answer is not a stream of events.");
   }

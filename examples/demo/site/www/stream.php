@@ -16,6 +16,7 @@ require __DIR__ . '/../handoff/autoload.php';
 /** Bytes of the request's body, and number of messages. */
 const BODY_MAX = 262144;
 const MESSAGES_MAX = 100;
+const TOO_LONG = 'The conversation is too long. Please load the page again to begin a new one.';
 
 function refuse(int $status, string $why): never
 {
@@ -35,8 +36,11 @@ function conversation(string $body): array
 {
     $given = json_decode($body, true, 8);
     $messages = is_array($given) ? ($given['messages'] ?? null) : null;
-    if (!is_array($messages) || $messages === [] || count($messages) > MESSAGES_MAX) {
+    if (!is_array($messages) || $messages === []) {
         refuse(400, 'The message could not be read.');
+    }
+    if (count($messages) > MESSAGES_MAX) {
+        refuse(413, TOO_LONG);
     }
     $conversation = [];
     foreach ($messages as $message) {
@@ -62,14 +66,14 @@ if ($_SERVER['REQUEST_METHOD'] !== 'POST') {
 $visitor = visitor();
 $csrf = $_SERVER['HTTP_X_CSRF_TOKEN'] ?? '';
 if ($visitor === null || !is_string($csrf) || !hash_equals($visitor['csrf'], $csrf)) {
-    refuse(403, 'The session has ended. Please load the page again.');
+    refuse(403, 'The session has ended.');
 }
 // The session file is locked while it is open: other requests of this visitor need not wait for the answer.
 session_write_close();
 
 $body = file_get_contents('php://input', length: BODY_MAX + 1);
 if ($body === false || strlen($body) > BODY_MAX) {
-    refuse(413, 'The conversation is too long.');
+    refuse(413, TOO_LONG);
 }
 $messages = conversation($body);
 
