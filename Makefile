@@ -21,9 +21,9 @@ VERSION   := 0.1.0
 
 # ---------------------------------------------------------------- packages
 PACKAGES_BUILD := gcc make pkg-config apache2-dev libsodium-dev libseccomp-dev libcap-ng-dev libcurl4-openssl-dev \
-	libconfuse-dev libjansson-dev libev-dev libssl-dev libc-ares-dev
+	libconfuse-dev libjansson-dev libev-dev libssl-dev libnghttp2-dev libc-ares-dev
 PACKAGES_DEMO  := apache2-bin php-cli php-fpm curl openssl ca-certificates procps
-PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest spin clang clang-tidy clang-format \
+PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest python3-h2 nginx spin clang clang-tidy clang-format \
 	libclang-rt-14-dev cppcheck shellcheck systemd binutils util-linux strace \
 	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
 	chromium chromium-driver python3-selenium
@@ -69,7 +69,7 @@ EXE_FLAGS  := -pie
 
 LIBS_LIB      := -lsodium
 LIBS_COMMON   := -lconfuse -lev -lseccomp -lcap-ng
-LIBS_STREAMER := -lcurl -lssl -lcrypto -ljansson
+LIBS_STREAMER := -lcurl -lnghttp2 -lssl -lcrypto -ljansson
 LIBS_DIALER   := -lcares
 APACHE_CFLAGS  = $(patsubst -I%,-isystem %,$(shell apr-1-config --includes --cppflags 2>/dev/null) -I$(shell apxs -q INCLUDEDIR 2>/dev/null))
 

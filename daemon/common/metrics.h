@@ -78,6 +78,12 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 	  "Connections that streamers asked the dialer for")                                                           \
 	X(METRIC_DIALS_FAILED, "handoffd_dials_failed_total", COUNTER, NONE, BY_STREAMER,                              \
 	  "Connections that streamers asked for and did not get")                                                      \
+	X(METRIC_UPSTREAM_CONNECTIONS, "handoffd_upstream_connections", GAUGE, NONE, BY_STREAMER,                      \
+	  "HTTP/2 connections to upstreams that are open or on their way now")                                         \
+	X(METRIC_TLS_HANDSHAKES, "handoffd_upstream_tls_handshakes_total", COUNTER, NONE, BY_STREAMER,                 \
+	  "TLS handshakes with upstreams of HTTP/2")                                                                   \
+	X(METRIC_TLS_RESUMED, "handoffd_upstream_tls_resumed_total", COUNTER, NONE, BY_STREAMER,                       \
+	  "Those of them that went on with an earlier session")                                                        \
 	X(METRIC_GATE_CONNECTIONS, "handoffd_gate_connections_total", COUNTER, NONE, BY_STREAMER | BY_DIALER,          \
 	  "Connections of the gate to the other roles")                                                                \
 	X(METRIC_PEER_FORBIDDEN, "handoffd_peer_forbidden_total", COUNTER, NONE, BY_STREAMER | BY_DIALER,              \

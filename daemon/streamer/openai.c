@@ -19,7 +19,7 @@
 #include "sse.h"
 #include "transport.h"
 
-static const struct transport_ops *const http = &transport_curl;
+static const struct transport_ops *http;
 static struct transport *transport;
 
 /* One stream's work. */
@@ -253,6 +253,7 @@ static void init(struct streamer *streamer)
 {
 	const struct config_upstream *upstream = &streamer->config->upstreams[streamer->backend->upstream];
 
+	http = upstream->http == HTTP_2 ? &transport_h2 : &transport_curl;
 	transport = http->init(streamer, upstream, "/chat/completions", authorization_read(streamer));
 }
 

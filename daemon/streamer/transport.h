@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Transport: one HTTP request to the upstream and its answer, piece by piece. HTTP/1.1 (transport_curl.c) is one
- * implementation; an HTTP/2 one has the same functions. Connections come from the dialer only.
+ * Transport: one HTTP request to the upstream and its answer, piece by piece. Two implementations: HTTP/1.1 through
+ * libcurl and HTTP/2 through nghttp2. Connections come from the dialer only.
  *
  * Every function may be called from inside the events below. None of them calls an event itself but pause(false).
  */
@@ -59,7 +59,8 @@ struct transport_ops {
 	/* POST it. NULL: no memory. */
 	struct transfer *(*start)(struct transport *transport, const struct transfer_request *request,
 	                          const struct transfer_events *events, void *user);
-	/* No more body for now; false: go on. At most one read's worth still comes. */
+	/* No more body for now; false: go on. At most what the upstream was already allowed to send still comes: one
+	 * read's worth, or one window of the HTTP/2 stream. */
 	void (*pause)(struct transfer *transfer, bool paused);
 	/* What was wanted has come: no more events, but the answer may end by itself so that its connection can serve
 	 * again. */
@@ -68,6 +69,7 @@ struct transport_ops {
 	void (*cancel)(struct transfer *transfer);
 };
 
-extern const struct transport_ops transport_curl;
+extern const struct transport_ops transport_curl; /* HTTP/1.1 */
+extern const struct transport_ops transport_h2;   /* HTTP/2 over TLS */
 
 #endif

@@ -5,7 +5,7 @@ import time
 
 from env import wait_for
 from test_streamer_demo import Exchange, prompt_data
-from test_streamer_openai import openai_factory, scripted  # noqa: F401, fixtures
+from test_streamer_openai import authority, openai_factory, scripted  # noqa: F401, fixtures
 
 
 class Answer:
