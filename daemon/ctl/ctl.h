@@ -23,6 +23,7 @@ struct command {
 extern const struct command command_keygen;
 extern const struct command command_sign;
 extern const struct command command_check;
+extern const struct command command_revoke;
 
 /* "handoffctl: " and the message on standard error; returns CTL_FAILED. */
 __attribute__((format(printf, 1, 2))) int ctl_error(const char *format, ...);
@@ -46,5 +47,13 @@ bool ctl_path_valid(const char *text);
  * is made with mode 0640; one that is there keeps owner and group and gets no wider mode. The result must be a right
  * key ring, else the file stays as it was. Returns an enum ctl_exit and complains by itself. */
 int key_file_append(const char *file, struct span line);
+/* Give a key the state revoked, in the same way. That it is revoked already is no error; that it is not there is one.
+ */
+int key_file_revoke(const char *file, const char *kid);
+
+/* Make the handoffd that runs with this configuration read it and its keys again, and wait until no process of before
+ * takes handoffs any more. Returns an enum ctl_exit and complains by itself; says on standard output what it did. */
+struct config;
+int daemon_reload(const struct config *config);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Adding a key to a key ring file: the new content is written to FILE.new, checked there, and renamed over FILE.
+ * Changing a key ring file: the new content is written to FILE.new, checked there, and renamed over FILE.
  * FILE.new is also the lock between two writers.
  */
 #include <errno.h>
@@ -17,6 +17,10 @@
 
 #define MODE_WIDEST 0640U
 #define MODE_BITS   07777U
+
+#define LINE_MAX_LEN 8192
+/* With room for an edit; whether the result is too long the check tells. */
+#define CONTENT_MAX  (KEYRING_FILE_MAX + 1 + LINE_MAX_LEN)
 
 /* The file as it is now. */
 struct old_file {
@@ -52,18 +56,13 @@ static int old_file_read(const char *file, struct old_file *old)
 	return ctl_error("%s: larger than %d bytes", file, KEYRING_FILE_MAX);
 }
 
-/* Write old content and line to the open new file; 0 or -errno. Owner before mode: changing the owner must not meet
- * a mode that is meant for the other one. */
-static int new_file_write(int fd, const struct old_file *old, struct span line)
+/* Write to the open new file; 0 or -errno. Owner before mode: changing the owner must not meet a mode that is meant for
+ * the other one. */
+static int new_file_write(int fd, const struct old_file *old, struct span content)
 {
-	bool unfinished = old->len > 0 && old->content[old->len - 1] != '\n';
 	mode_t mode = old->exists ? old->st.st_mode & MODE_BITS : MODE_WIDEST;
-	int error = ctl_write(fd, span_of(old->content, old->len));
+	int error = ctl_write(fd, content);
 
-	if (!error && unfinished)
-		error = ctl_write(fd, SPAN_LITERAL("\n"));
-	if (!error)
-		error = ctl_write(fd, line);
 	if (error)
 		return error;
 	if (old->exists && fchown(fd, old->st.st_uid, old->st.st_gid) != 0)
@@ -102,48 +101,136 @@ static void sync_directory(const char *file)
 		fsync(fd);
 }
 
-static int replace(const char *file, const char *new_file, int fd, struct old_file *old, struct span line)
+/* What is done to the content: writes the new one to out, CONTENT_MAX bytes, and its length. Returns an enum ctl_exit
+ * and complains by itself. */
+struct edit {
+	int (*make)(const struct edit *edit, struct span old, uint8_t *out, size_t *len);
+	const char *file;
+	struct span line; /* to add */
+	const char *kid;  /* to revoke */
+};
+
+static int replace(const struct edit *edit, const char *new_file, int fd, struct old_file *old, uint8_t *content)
 {
+	size_t len;
 	/* Read under the lock, or another writer's key would be lost. */
-	int result = old_file_read(file, old);
+	int result = old_file_read(edit->file, old);
+	if (result == CTL_OK)
+		result = edit->make(edit, span_of(old->content, old->len), content, &len);
 	if (result)
 		return result;
-	int error = new_file_write(fd, old, line);
+	int error = new_file_write(fd, old, span_of(content, len));
 	if (error)
 		return ctl_error("%s: %s", new_file, strerror(-error));
 	result = new_file_check(new_file, fd);
 	if (result)
 		return result;
-	if (rename(new_file, file) != 0)
-		return ctl_error("%s: %s", file, strerror(errno));
-	sync_directory(file);
+	if (rename(new_file, edit->file) != 0)
+		return ctl_error("%s: %s", edit->file, strerror(errno));
+	sync_directory(edit->file);
 	return CTL_OK;
 }
 
-/* Replace file by way of the new file, which is made here; old.content is the caller's. */
-static int append(const char *file, const char *new_file, struct old_file *old, struct span line)
+/* Replace the file by way of the new file, which is made here; the memory is the caller's. */
+static int change_locked(const struct edit *edit, const char *new_file, struct old_file *old, uint8_t *content)
 {
 	int fd FD_CLEANUP = open(new_file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return ctl_error("%s: %s%s", new_file, strerror(errno),
-		                 errno == EEXIST ? " (another keygen is at work or was interrupted)" : "");
-	int result = replace(file, new_file, fd, old, line);
+		                 errno == EEXIST ? " (another handoffctl is at work or was interrupted)" : "");
+	int result = replace(edit, new_file, fd, old, content);
 	if (result)
 		unlink(new_file);
 	return result;
 }
 
-int key_file_append(const char *file, struct span line)
+static int change(const struct edit *edit)
 {
 	struct old_file old = {.content = sodium_malloc(KEYRING_FILE_MAX + 1)};
+	uint8_t *content = sodium_malloc(CONTENT_MAX);
 	char new_file[PATH_MAX];
+	int len = snprintf(new_file, sizeof(new_file), "%s.new", edit->file);
+	int result;
 
-	if (!old.content)
-		return ctl_error("out of memory");
-	int len = snprintf(new_file, sizeof(new_file), "%s.new", file);
-	int result = len < 0 || (size_t)len >= sizeof(new_file) ? ctl_error("%s: %s", file, strerror(ENAMETOOLONG))
-	                                                        : append(file, new_file, &old, line);
+	if (!old.content || !content)
+		result = ctl_error("out of memory");
+	else if (len < 0 || (size_t)len >= sizeof(new_file))
+		result = ctl_error("%s: %s", edit->file, strerror(ENAMETOOLONG));
+	else
+		result = change_locked(edit, new_file, &old, content);
 	sodium_free(old.content);
+	sodium_free(content);
 	return result;
+}
+
+/* ---------------------------------------------------------------- the two edits */
+
+static void put(uint8_t *out, size_t *len, struct span bytes)
+{
+	memcpy(out + *len, bytes.data, bytes.len);
+	*len += bytes.len;
+}
+
+static int make_longer(const struct edit *edit, struct span old, uint8_t *out, size_t *len)
+{
+	*len = 0;
+	put(out, len, old);
+	if (old.len > 0 && old.data[old.len - 1] != '\n')
+		put(out, len, SPAN_LITERAL("\n"));
+	put(out, len, edit->line);
+	return CTL_OK;
+}
+
+int key_file_append(const char *file, struct span line)
+{
+	struct edit edit = {.make = make_longer, .file = file, .line = line};
+
+	return line.len > LINE_MAX_LEN ? ctl_error("%s: the line is too long", file) : change(&edit);
+}
+
+/* The word at the beginning of a line, behind blanks. */
+static struct span word_of(struct span line)
+{
+	size_t start = 0, end;
+
+	while (start < line.len && (line.data[start] == ' ' || line.data[start] == '\t'))
+		start++;
+	for (end = start; end < line.len && line.data[end] != ' ' && line.data[end] != '\t' && line.data[end] != '\n';
+	     end++)
+		;
+	return span_of(line.data + start, end - start);
+}
+
+static int make_revoked(const struct edit *edit, struct span old, uint8_t *out, size_t *len)
+{
+	bool done = false;
+
+	*len = 0;
+	while (old.len > 0) {
+		const uint8_t *end = memchr(old.data, '\n', old.len);
+		struct span line = span_of(old.data, end ? (size_t)(end - old.data) + 1 : old.len);
+		struct span kid = word_of(line);
+		size_t at = (size_t)(kid.data - line.data) + kid.len;
+		struct span state = word_of(span_of(line.data + at, line.len - at));
+
+		old = span_of(old.data + line.len, old.len - line.len);
+		if (done || !span_equal_string(kid, edit->kid)) {
+			put(out, len, line);
+			continue;
+		}
+		put(out, len, span_of(line.data, (size_t)(state.data - line.data)));
+		put(out, len, SPAN_LITERAL("revoked"));
+		at = (size_t)(state.data - line.data) + state.len;
+		put(out, len, span_of(line.data + at, line.len - at));
+		done = true;
+	}
+	return done ? CTL_OK : ctl_error("%s: no key %s", edit->file, edit->kid);
+}
+
+int key_file_revoke(const char *file, const char *kid)
+{
+	struct edit edit = {.make = make_revoked, .file = file, .kid = kid};
+
+	return change(&edit);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * handoffctl: makes keys, signs, checks the configuration. It needs no privilege but to read (or write) the files it is
- * given, and secrets never stand in its arguments.
+ * handoffctl: makes and revokes keys, signs, checks the configuration. It needs no privilege but to read (or write) the
+ * files it is given, and secrets never stand in its arguments.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 
 #include "ctl.h"
 
-static const struct command *const commands[] = {&command_keygen, &command_sign, &command_check};
+static const struct command *const commands[] = {&command_keygen, &command_revoke, &command_sign, &command_check};
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -252,6 +252,8 @@ static void on_exited(struct ev_loop *loop, ev_child *watcher, int events)
 	                    : "exited",
 	          crashed ? "signal" : "status", crashed ? WTERMSIG(watcher->rstatus) : WEXITSTATUS(watcher->rstatus));
 	child->pid = 0;
+	if (child->role == ROLE_GATE && family->state == FAMILY_RETIRING)
+		family->on_gate_gone(family);
 	if (ending) {
 		go_on_ending(family, child->role);
 	} else if (family->state == FAMILY_STARTING && !crashed && !child->ready) {
@@ -411,8 +413,10 @@ void family_retire(struct family *family)
 	/* Gone already, it is as if it ended now. */
 	if (has_any(family, ROLE_GATE))
 		signal_role(family, ROLE_GATE, SIGTERM);
-	else
+	else {
+		family->on_gate_gone(family);
 		go_on_ending(family, ROLE_GATE);
+	}
 }
 
 void family_stop(struct family *family)

@@ -31,7 +31,9 @@ struct family {
 	enum family_state state;
 	bool failed;                             /* a role could not start */
 	void (*on_ready)(struct family *family); /* all are */
-	void (*on_gone)(struct family *family);  /* the last process has ended; it may family_free() */
+	void (*on_gate_gone)(
+	    struct family *family);             /* another has taken over, and this one takes no handoffs any more */
+	void (*on_gone)(struct family *family); /* the last process has ended; it may family_free() */
 	ev_timer patience;
 };
 

@@ -32,6 +32,7 @@ static struct options options;
 static int own_notify_fd = -1;   /* where the supervisor itself reports */
 static uint64_t own_watchdog_us; /* and how often, 0: never */
 static bool stopping, failed;
+static unsigned reloads; /* that have come to an end */
 
 static void usage(FILE *stream)
 {
@@ -135,6 +136,26 @@ static void leave_when_alone(struct ev_loop *loop)
 		ev_break(loop, EVBREAK_ALL);
 }
 
+/* For whoever waits for it: how the last reload has ended. */
+static void note_reload(void)
+{
+	reloads++;
+	if (current != NULL)
+		runtime_dir_note(current->config->generation, reloads);
+}
+
+static void on_gate_gone(struct family *family)
+{
+	(void)family;
+	note_reload();
+}
+
+static void reload_failed(void)
+{
+	log_event(LOG_ERR, "reload-failed", LOG_STR("detail", "the processes that run stay"));
+	note_reload();
+}
+
 static void on_gone(struct family *family)
 {
 	struct ev_loop *loop = family->loop;
@@ -142,7 +163,7 @@ static void on_gone(struct family *family)
 	if (family == next) {
 		next = NULL;
 		if (!stopping)
-			log_event(LOG_ERR, "reload-failed", LOG_STR("detail", "the processes that run stay"));
+			reload_failed();
 	} else if (family == current) {
 		failed = family->failed;
 		current = NULL;
@@ -157,8 +178,10 @@ static void on_ready(struct family *family)
 {
 	log_event(LOG_NOTICE, current == family ? "ready" : "reloaded", LOG_INT("processes", family->n_children));
 	notify_send(own_notify_fd, "READY=1");
-	if (current == family)
+	if (current == family) {
+		runtime_dir_note(family->config->generation, reloads);
 		return;
+	}
 	next = NULL;
 	n_ending++;
 	struct family *before = current;
@@ -173,6 +196,7 @@ static struct family *family_make(struct ev_loop *loop, const struct config *con
 	if (family == NULL)
 		fatal("out of memory");
 	family->on_ready = on_ready;
+	family->on_gate_gone = on_gate_gone;
 	family->on_gone = on_gone;
 	return family;
 }
@@ -236,12 +260,13 @@ static void on_reload(struct ev_loop *loop, ev_signal *watcher, int events)
 	(void)events;
 	if (stopping || current == NULL || current->state != FAMILY_RUNNING || next != NULL) {
 		log_event(LOG_WARNING, "reload-refused", LOG_STR("detail", "not while starting or stopping"));
+		note_reload();
 		return;
 	}
 	log_event(LOG_NOTICE, "reloading");
 	config = load_again();
 	if (config == NULL) {
-		log_event(LOG_ERR, "reload-failed", LOG_STR("detail", "the processes that run stay"));
+		reload_failed();
 		return;
 	}
 	next = family_make(loop, config);

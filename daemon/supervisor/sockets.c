@@ -28,9 +28,10 @@ static int complain(const char *path, const char *what, int error)
 }
 
 /* Keeps a second supervisor from taking the sockets away. Held until the process ends. */
+static int lock = -1;
+
 static int lock_take(const char *directory)
 {
-	static int lock = -1;
 	char path[PATH_MAX];
 
 	if (snprintf(path, sizeof(path), "%s/lock", directory) >= (int)sizeof(path))
@@ -61,12 +62,22 @@ int runtime_dir_open(const char *path)
 	return lock_take(path);
 }
 
+void runtime_dir_note(unsigned generation, unsigned reloads)
+{
+	char text[64];
+	int len = snprintf(text, sizeof(text), "%d %u %u\n", (int)getpid(), generation, reloads);
+
+	/* Never shorter than before, so a reader finds it whole. */
+	if (pwrite(lock, text, (size_t)len, 0) != len)
+		log_event(LOG_WARNING, "lock", LOG_STR("error", strerror(errno)));
+}
+
 void runtime_dir_close(const char *path)
 {
-	char lock[PATH_MAX];
+	char file[PATH_MAX];
 
-	if (snprintf(lock, sizeof(lock), "%s/lock", path) < (int)sizeof(lock))
-		unlink(lock);
+	if (snprintf(file, sizeof(file), "%s/lock", path) < (int)sizeof(file))
+		unlink(file);
 	if (made_runtime_dir)
 		rmdir(path);
 }

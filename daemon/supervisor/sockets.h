@@ -22,6 +22,10 @@ struct socket_file {
  * Returns 0 or -errno, with the error logged. */
 int runtime_dir_open(const char *path);
 
+/* Write into the lock who holds it, for handoffctl: `PID GENERATION RELOADS`, the generation of the configuration that
+ * is in use and how many reloads have come to an end. */
+void runtime_dir_note(unsigned generation, unsigned reloads);
+
 /* Remove what runtime_dir_open() made. */
 void runtime_dir_close(const char *path);
 

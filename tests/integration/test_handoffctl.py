@@ -218,7 +218,7 @@ def test_keygen_refuses_a_symbolic_link(ring, tmp_path):
 
 def test_keygen_waits_for_nobody(ring, tmp_path):
     (tmp_path / "keys.new").write_text("somebody else's")
-    assert "another keygen" in unchanged(ring(line()), tmp_path, names=("keys", "keys.new"))
+    assert "another handoffctl" in unchanged(ring(line()), tmp_path, names=("keys", "keys.new"))
     assert (tmp_path / "keys.new").read_text() == "somebody else's"
 
 
