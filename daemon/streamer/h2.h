@@ -113,6 +113,7 @@ struct h2_connection {
 	uint32_t capacity;     /* streams at once */
 	size_t n_free;         /* as the pool has counted it: on the list of available ones when not 0 */
 	uint32_t quiet_frames; /* since the last tick, that brought no answer further */
+	int64_t quiet_bytes;   /* the same of bytes, what nghttp2 ignores included */
 	const char *fault;     /* static storage */
 	uint8_t state;         /* enum h2_state */
 	uint8_t error;         /* enum transfer_error, when it is broken */

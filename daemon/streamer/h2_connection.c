@@ -19,11 +19,12 @@
 
 #define RECORD_MAX      16384 /* of TLS: what one read gives at most */
 #define FRAME_MAX       (16384 + 64)
-#define ROUNDS_MAX      8     /* of writing, before the other connections get their turn */
-#define PING_MS         30000 /* of silence, until the upstream is asked for a sign of life */
-#define PONG_MS         10000 /* to give it */
-#define BLOCKED_MS      20000 /* in which the upstream takes nothing */
-#define USER_TIMEOUT_MS 20000 /* in which the kernel gets no acknowledgement */
+#define ROUNDS_MAX      8       /* of writing, before the other connections get their turn */
+#define QUIET_BYTES_MAX 1048576 /* a second; what streams still get after their end is less */
+#define PING_MS         30000   /* of silence, until the upstream is asked for a sign of life */
+#define PONG_MS         10000   /* to give it */
+#define BLOCKED_MS      20000   /* in which the upstream takes nothing */
+#define USER_TIMEOUT_MS 20000   /* in which the kernel gets no acknowledgement */
 
 static uint8_t input[RECORD_MAX];
 static uint8_t output[RECORD_MAX + FRAME_MAX];
@@ -195,8 +196,8 @@ void h2_connection_send(struct h2_connection *connection)
 
 /* ---------------------------------------------------------------- receiving */
 
-/* Ends: what may come without an answer getting on is limited, and the window for answers is opened only when sending.
- */
+/* Returns, however much comes: what brings no answer further is limited, and the windows for answers are opened only
+ * when something is sent. */
 static void receive(struct h2_connection *connection)
 {
 	ssize_t n, taken;
@@ -212,13 +213,16 @@ static void receive(struct h2_connection *connection)
 		connection->n_heard++;
 		connection->heard_ms = clock_ms();
 		connection->ping_ms = 0;
+		connection->quiet_bytes += n;
 		taken = nghttp2_session_mem_recv(connection->session, input, (size_t)n);
-		if (taken != n) {
-			h2_connection_break(connection, TRANSFER_BROKEN,
-			                    connection->fault != NULL ? connection->fault
-			                                              : nghttp2_strerror((int)taken));
-			return;
-		}
+		if (taken == n && connection->quiet_bytes > QUIET_BYTES_MAX)
+			connection->fault = "too many bytes that say nothing";
+		else if (taken == n)
+			continue;
+		else if (connection->fault == NULL)
+			connection->fault = nghttp2_strerror((int)taken);
+		h2_connection_break(connection, TRANSFER_BROKEN, connection->fault);
+		return;
 	} while (SSL_has_pending(connection->ssl));
 	if (nghttp2_session_want_write(connection->session) || !nghttp2_session_want_read(connection->session))
 		h2_connection_unsent(connection);
@@ -314,6 +318,7 @@ static void tick_opening(struct h2_connection *connection, int64_t now_ms)
 void h2_connection_tick(struct h2_connection *connection, int64_t now_ms)
 {
 	connection->quiet_frames = 0;
+	connection->quiet_bytes = 0;
 	if (connection->state == H2_DIALLING || connection->state == H2_BROKEN)
 		return; /* dial.c has a deadline of its own */
 	if (connection->state < H2_OPEN) {

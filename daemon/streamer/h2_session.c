@@ -17,6 +17,7 @@
 #define FIELDS_OWN       9    /* header fields of a request, besides the transfer's */
 #define ACKS_MAX         128  /* answers to PING and SETTINGS that may wait to be sent */
 #define QUIET_FRAMES_MAX 1000 /* a second */
+#define FRAME_HEADER     9    /* bytes */
 
 /* ---------------------------------------------------------------- the request */
 
@@ -233,10 +234,11 @@ static int on_frame_begin(nghttp2_session *session, const nghttp2_frame_hd *head
 {
 	struct h2_connection *connection = user;
 
-	(void)session;
-	if (header->type == NGHTTP2_HEADERS || (header->type == NGHTTP2_DATA && header->length > 0))
-		return 0;
-	if (++connection->quiet_frames <= QUIET_FRAMES_MAX)
+	bool has_content = header->type == NGHTTP2_HEADERS || (header->type == NGHTTP2_DATA && header->length > 0);
+
+	if (has_content && nghttp2_session_get_stream_user_data(session, header->stream_id) != NULL)
+		connection->quiet_bytes -= (int64_t)header->length + FRAME_HEADER;
+	if (has_content || ++connection->quiet_frames <= QUIET_FRAMES_MAX)
 		return 0;
 	connection->fault = "too many frames that say nothing";
 	return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -277,6 +279,8 @@ static int on_close(nghttp2_session *session, int32_t stream_id, uint32_t code, 
 	connection->was_used = true;
 	connection->since_ms = clock_ms();
 	h2_pool_update(connection);
+	if (code == NGHTTP2_FLOW_CONTROL_ERROR && connection->state == H2_OPEN)
+		h2_pool_enter(connection, H2_DRAINING); /* more of that kind would break it */
 	if (transfer == NULL)
 		return 0;
 	if (transfer->events != NULL && code != NGHTTP2_REFUSED_STREAM)
