@@ -21,7 +21,9 @@
 
 #define H2_STREAM_WINDOW 16384 /* bytes that the upstream may send before we have taken them */
 #define H2_HEADERS_MAX   65536 /* bytes of all heads of one answer, and trailers */
-#define H2_ATTEMPTS_MAX  3     /* of a request that the upstream has not begun to deal with */
+/* A request that the upstream has not begun to deal with is sent again, so often: */
+#define H2_REFUSED_MAX   3  /* after it was refused */
+#define H2_MOVED_MAX     12 /* after its connection went away */
 
 LIST_HEAD(transfer_list, transfer);
 TAILQ_HEAD(transfer_queue, transfer);
@@ -72,9 +74,10 @@ struct transfer {
 	uint32_t unconsumed; /* bytes taken while it was paused, which the upstream does not know of */
 	uint32_t headers_len;
 	struct transfer_head head;
-	uint8_t place; /* enum transfer_place */
-	uint8_t error; /* enum transfer_error, when it failed */
-	uint8_t attempts;
+	uint8_t place;   /* enum transfer_place */
+	uint8_t error;   /* enum transfer_error, when it failed */
+	uint8_t refused; /* how often */
+	uint8_t moved;
 	bool has_head;
 	bool paused;
 	size_t n_fields;

@@ -81,10 +81,9 @@ void h2_connection_free(struct h2_connection *connection)
 		                                                        : (enum transfer_error)connection->error);
 	dial_cancel(&transport->streamer->dialer, &connection->wait);
 	ev_io_stop(transport->streamer->loop, &connection->watcher);
-	if (connection->ssl != NULL && !connection->peer_ended && SSL_is_init_finished(connection->ssl))
-		SSL_shutdown(connection->ssl);
+	if (connection->ssl != NULL)
+		tls_end(connection->ssl, connection->peer_ended);
 	nghttp2_session_del(connection->session);
-	SSL_free(connection->ssl);
 	fd_close(&fd);
 	free(connection->pending);
 	free(connection);

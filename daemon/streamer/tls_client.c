@@ -30,12 +30,18 @@ static bool is_address(const char *host)
 	return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
 }
 
+static void forget_session(struct tls_client *client)
+{
+	SSL_SESSION_free(client->session);
+	client->session = NULL;
+}
+
 /* OpenSSL gives us the reference when 1 is returned. */
 static int keep_session(SSL *ssl, SSL_SESSION *session)
 {
 	struct tls_client *client = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
-	SSL_SESSION_free(client->session);
+	forget_session(client);
 	client->session = session;
 	return 1;
 }
@@ -146,6 +152,8 @@ int tls_client_handshake(struct tls_client *client, SSL *ssl)
 	rc = SSL_do_handshake(ssl);
 	if (rc != 1) {
 		error = error_of(ssl, rc);
+		if (error != -EAGAIN)
+			forget_session(client); /* in case that it was the reason */
 		return error == 0 ? -ECONNRESET : error;
 	}
 	metrics_add(METRIC_TLS_HANDSHAKES, 1);
@@ -171,6 +179,16 @@ ssize_t tls_write(SSL *ssl, const void *data, size_t len)
 	ERR_clear_error();
 	rc = SSL_write_ex(ssl, data, len, &n);
 	return rc == 1 ? (ssize_t)n : error_of(ssl, rc);
+}
+
+void tls_end(SSL *ssl, bool peer_ended)
+{
+	/* A connection that was not shut down takes its session with it, which is good for others still. */
+	if (SSL_is_init_finished(ssl) && !peer_ended)
+		SSL_shutdown(ssl);
+	else
+		SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN);
+	SSL_free(ssl);
 }
 
 const char *tls_fault(const SSL *ssl)

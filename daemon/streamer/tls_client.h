@@ -29,6 +29,9 @@ int tls_client_handshake(struct tls_client *client, SSL *ssl);
 ssize_t tls_read(SSL *ssl, void *out, size_t size);
 ssize_t tls_write(SSL *ssl, const void *data, size_t len);
 
+/* Free it; unless the peer has left, it is told that this is the end. */
+void tls_end(SSL *ssl, bool peer_ended);
+
 /* Why the last of these functions failed, for the log. Static storage. */
 const char *tls_fault(const SSL *ssl);
 

@@ -80,6 +80,10 @@ static void place(struct transfer *transfer, enum transfer_place where)
 void transfer_fail(struct transfer *transfer, enum transfer_error error)
 {
 	unlink_transfer(transfer);
+	if (transfer->connection != NULL && transfer->connection->state == H2_OPEN)
+		transfer->refused++;
+	else
+		transfer->moved++;
 	transfer->connection = NULL;
 	transfer->unconsumed = 0;
 	transfer->error = (uint8_t)error;
@@ -101,7 +105,6 @@ void transfer_begin(struct transfer *transfer, struct h2_connection *connection)
 	unlink_transfer(transfer);
 	transfer->place = TRANSFER_RUNNING;
 	transfer->connection = connection;
-	transfer->attempts++;
 	LIST_INSERT_HEAD(&connection->transfers, transfer, of_connection);
 }
 
@@ -123,7 +126,7 @@ void transfers_settle(struct transport *transport)
 		/* The analyzer does not see that end() takes it off the list. */
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		if (transfer->error == TRANSFER_UNSEEN && transfer->events != NULL && transfer->body != NULL &&
-		    !transfer->has_head && transfer->attempts < H2_ATTEMPTS_MAX)
+		    !transfer->has_head && transfer->refused < H2_REFUSED_MAX && transfer->moved < H2_MOVED_MAX)
 			try_again(transfer);
 		else
 			end(transfer, (enum transfer_error)transfer->error);
