@@ -32,18 +32,20 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "integration"))
 
 from bench_handoff import cpu_ns  # noqa: E402
-from env import SANITIZE, Env, Handoffd, KeyRing, proc_status, wait_for  # noqa: E402
+from env import SANITIZE, Authority, Env, Handoffd, KeyRing, proc_status, wait_for  # noqa: E402
 
 MARK = "#" * 16  # where the prompt stands
 TEXT = "\n\nThis is the demo backend of handoffd: no model was asked. Apache's worker has long been free."
 SETTLE = 1.0  # seconds between the last first event and a measurement
 MAX_STREAMS = 20000
+MESSAGES = 18
+SLOW_RATE, SLOW_MESSAGES = 20000, 20000
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    backend: str = "demo"   # or bare
+    backend: str = "demo"   # or bare, h1, h1-tls, h2
     streams: int = 10000
     seconds: float = 10     # of the ramp; 0: all at once
     gap: int = 1000         # milliseconds between two messages
@@ -53,6 +55,9 @@ class Variant:
     relayed: bool = False
     words: int = 0          # of the prompt, beyond the stream's own
     window: bool = False    # CPU a chunk, while all streams are open
+    dense: int = 0          # messages without time between them, instead of 18
+    leave: bool = False     # all clients at once, when all have got their first data
+    slow: int = 0           # clients more, that read SLOW_RATE bytes a second of SLOW_MESSAGES messages
 
 
 VARIANTS = {
@@ -63,6 +68,16 @@ VARIANTS = {
     "demo 10000 at once": Variant(seconds=0, processes=4),
     "bare 10000 at once": Variant("bare", seconds=0, processes=4),
     "demo 100000": Variant(streams=100000, seconds=60, gap=6000, workers=6, processes=6),
+    "h1 5000": Variant("h1", streams=5000),
+    "h1-tls 5000": Variant("h1-tls", streams=5000),
+    "h2 5000": Variant("h2", streams=5000),
+    "h2 5000 uncaged": Variant("h2", streams=5000, caged=False),
+    "h2 10000": Variant("h2"),
+    "h2 5000 at once": Variant("h2", streams=5000, seconds=0, processes=4),
+    "h2 dense": Variant("h2", streams=1000, seconds=5, dense=300),
+    "h2 1000 leave": Variant("h2", streams=1000, seconds=1, leave=True),
+    "h2 1000": Variant("h2", streams=1000, seconds=1),
+    "h2 1000 beside 10 slow": Variant("h2", streams=1000, seconds=1, slow=10),
     # The same number of chunks a second from ever more streams.
     "chunk 1000": Variant(streams=1000, seconds=1, gap=100, words=182, window=True),
     "chunk 10000": Variant(streams=10000, seconds=5, gap=1000, words=22, window=True),
@@ -77,6 +92,12 @@ def demo_body(prompt: str) -> str:
         "data: [DONE]\n\n"
 
 
+def openai_body(prompt: str, messages: int) -> str:
+    """What upstream.c makes them get."""
+    words = [prompt] + [f" word {number}" for number in range(1, messages)]
+    return "".join(f'data: {{"content":"{word}"}}\n\n' for word in words) + "data: [DONE]\n\n"
+
+
 class Programs:
     """The C parts."""
 
@@ -85,6 +106,7 @@ class Programs:
         library = [env.build / "liblib.a", "-lsodium"]
         self.clients = self._compile("stream_clients", ["stream_clients.c", "offer.c", "answer.c"], library)
         self.bare = self._compile("bare", ["bare.c", "answer.c"], library)
+        self.upstream = self._compile("upstream", ["upstream.c", "upstream_h2.c"], ["-lnghttp2", "-lssl", "-lcrypto"])
         self.uncaged = self._compile("uncaged.so", ["uncaged.c"], [], "-fPIC", "-shared")
 
     def _compile(self, name: str, sources: list, libraries: list, *flags) -> pathlib.Path:
@@ -125,14 +147,43 @@ def kernel_memory() -> int:
     return int(slab[1]) * 1024 + int(tcp[1]) * PAGE
 
 
+class Upstream:
+    """upstream.c."""
+
+    def __init__(self, env: Env, programs: Programs, variant: Variant):
+        arguments, self.options = [], {"max-connections": 20000}
+        if variant.backend != "h1":
+            authority = Authority(env)
+            certificate, key = authority.issue("IP:127.0.0.1")
+            arguments = ["-c", certificate, "-k", key]
+            self.options["ca-file"] = str(authority.ca_file)
+        if variant.backend == "h2":
+            arguments.append("-2")
+            self.options["http"] = "2"
+        self.process = subprocess.Popen([programs.upstream, "-n", str(MESSAGES), "-g", str(variant.gap),
+                                         "-d", str(variant.dense or SLOW_MESSAGES), *arguments],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.options["url"] = f"http{'s' if arguments else ''}://127.0.0.1:{int(self.process.stdout.readline())}/v1"
+
+    def seen(self) -> dict:
+        """What upstream.c has counted."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def stop(self) -> None:
+        self.process.communicate()
+
+
 class Receiver:
     """handoffd, or bare.c: something with a socket that takes handoffs."""
 
     def __init__(self, env: Env, programs: Programs, variant: Variant, body: pathlib.Path):
         self.variant, self.keys = variant, KeyRing(env)
-        self.daemon = self.bare = None
+        self.daemon = self.bare = self.upstream = None
         if variant.backend == "bare":
             self.path = env.folder("bare") / "bare.sock"
+            body.write_text(text_of(variant))
             self.bare = env.start([programs.bare, self.path, body, variant.gap], env.state / "bare.log",
                                   environment=env.sanitizer_environment())
             wait_for(self.path.exists)
@@ -146,10 +197,14 @@ class Receiver:
         if not variant.caged:
             env.bin = programs.uncaged_roles()
         try:
-            daemon = Handoffd(env, {"demo": {"type": "demo", "delay": variant.gap, "workers": variant.workers,
-                                             "max-streams": MAX_STREAMS, "keepalive": 0}},
-                              {"chat": {"backend": "demo", "relay": variant.relayed}}, keys=self.keys,
-                              allow_peer=(os.geteuid(),))
+            common = {"workers": variant.workers, "max-streams": MAX_STREAMS, "keepalive": 0}
+            backend, upstreams = {"type": "demo", "delay": variant.gap, **common}, {}
+            if variant.backend != "demo":
+                self.upstream = Upstream(env, programs, variant)
+                backend = {"type": "openai", "upstream": "bench", "model": "bench", **common}
+                upstreams = {"bench": self.upstream.options}
+            daemon = Handoffd(env, {"answer": backend}, {"chat": {"backend": "answer", "relay": variant.relayed}},
+                              upstreams, keys=self.keys, allow_peer=(os.geteuid(),))
         finally:
             env.bin = env_bin
         for pids in daemon.roles().values():
@@ -166,20 +221,21 @@ class Receiver:
     def memory(self) -> dict:
         return {**user_memory(pid for pids in self.pids().values() for pid in pids), "kernel": kernel_memory()}
 
-    def chunks(self) -> int:
-        """Events sent so far."""
+    def count(self, counter: str) -> int:
+        """The sum over all streamers."""
         total, since, pids = 0, self.daemon.log.position(), self.daemon.roles()["streamer"]
         for pid in pids:
             os.kill(pid, signal.SIGUSR1)
         for pid in pids:
-            line = self.daemon.log.wait(rf"handoffd-streamer\[{pid}\]: .*name=daemon_chunks_sent_total value=", 10,
-                                        since)[0]
+            line = self.daemon.log.wait(rf"handoffd-streamer\[{pid}\]: .*name={counter} value=", 10, since)[0]
             total += int(re.search(r"value=(\d+)", line)[1])
         return total
 
     def stop(self) -> None:
         if self.daemon:
             self.daemon.stop(20)
+            if self.upstream:
+                self.upstream.stop()
         else:
             self.bare.stop()
 
@@ -189,35 +245,73 @@ class Receiver:
 def window(receiver: Receiver, seconds: float) -> dict:
     """CPU of the streamers for each chunk, over so many seconds."""
     time.sleep(SETTLE)
-    chunks, cpu = receiver.chunks(), receiver.cpu()["streamer"]
+    chunks, cpu = receiver.count("daemon_chunks_sent_total"), receiver.cpu()["streamer"]
     time.sleep(seconds)
     cpu = receiver.cpu()["streamer"] - cpu
-    chunks = receiver.chunks() - chunks
+    chunks = receiver.count("daemon_chunks_sent_total") - chunks
     return {"chunk": cpu / chunks * 1e6, "chunks": chunks / seconds}
 
 
+class Clients:
+    """stream_clients.c."""
+
+    def __init__(self, env: Env, programs: Programs, receiver: Receiver, streams: int, text: str, *more):
+        body = env.folder("body") / "body"
+        body.write_text(text)
+        self.line = ""
+        arguments = [programs.clients, "-s", receiver.path, "-k", receiver.keys.file(), "-b", body, "-n", streams, *more]
+        self.process = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, text=True,
+                                        env=env.sanitizer_environment())
+
+    def all_open(self) -> bool:
+        """Once each stream has got its first data or has ended; False when some did neither."""
+        self.line = self.process.stdout.readline()
+        return self.line == "open\n"
+
+    def result(self) -> dict:
+        rest, _ = self.process.communicate()
+        return json.loads((self.line + rest).splitlines()[-1])
+
+
+def text_of(variant: Variant) -> str:
+    """The body of a whole stream."""
+    if variant.backend in ("demo", "bare"):
+        return demo_body(MARK + " word" * variant.words)
+    return openai_body(MARK, variant.dense or MESSAGES)
+
+
+def after_leaving(receiver: Receiver, streams: int, left_at: float) -> dict:
+    """How long the upstream took to see the last call given up."""
+    deadline = time.monotonic() + 5
+    while (seen := receiver.upstream.seen())["given_up"] < streams and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return {"given up": seen["given_up"], "given up ms": (seen["given_up_at"] - left_at) * 1000}
+
+
 def run(env: Env, programs: Programs, variant: Variant) -> dict:
-    body = env.state / "body"
-    more = " word" * variant.words
-    text = demo_body(MARK + more)
-    body.write_text(text)
-    duration = (text.count("\n\n") - 2) * variant.gap / 1000
-    receiver = Receiver(env, programs, variant, body)
+    text = text_of(variant)
+    duration = 0 if variant.dense else (text.count("\n\n") - 2) * variant.gap / 1000
+    receiver = Receiver(env, programs, variant, env.state / "bare-body")
     cpu, memory = receiver.cpu(), receiver.memory()
-    arguments = [programs.clients, "-s", receiver.path, "-k", receiver.keys.file(), "-b", body, "-n", variant.streams,
-                 "-t", variant.seconds, "-p", variant.processes, "-w", duration + 30, "-x", more, *(["-r"] if variant.relayed else [])]
-    with subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, text=True,
-                          env=env.sanitizer_environment()) as clients:
-        first = clients.stdout.readline()
-        result = {}
-        if first == "open\n":
-            time.sleep(0.2)
-            result = {name: (value - memory[name]) / variant.streams for name, value in receiver.memory().items()}
-            if variant.window:
-                result.update(window(receiver, min(duration - variant.seconds - 2 * SETTLE - 0.5, 20)))
-        loads = json.loads(clients.stdout.readline() if first == "open\n" else first)
-    result.update(loads, receiver=sum(receiver.cpu().values()) - sum(cpu.values()),
+    slow = variant.slow and Clients(env, programs, receiver, variant.slow, openai_body(MARK, SLOW_MESSAGES), "-m", "dense-",
+                                    "-R", SLOW_RATE, "-w", 120)
+    more = ["-t", variant.seconds, "-p", variant.processes, "-w", duration + 30, "-x", " word" * variant.words,
+            *(["-r"] if variant.relayed else []), *(["-m", "dense-"] if variant.dense else []),
+            *(["-l", 1000] if variant.leave else [])]
+    clients, result = Clients(env, programs, receiver, variant.streams, text, *more), {}
+    if clients.all_open():
+        time.sleep(0.2)
+        result = {name: (value - memory[name]) / variant.streams for name, value in receiver.memory().items()}
+        if variant.window:
+            result.update(window(receiver, min(duration - variant.seconds - 2 * SETTLE - 0.5, 20)))
+    result.update(clients.result())
+    if variant.leave:
+        result.update(after_leaving(receiver, variant.streams, result["left_at"]))
+    result.update(receiver=sum(receiver.cpu().values()) - sum(cpu.values()),
                   **{f"cpu {role}": seconds - cpu[role] for role, seconds in receiver.cpu().items()})
+    if slow:
+        result["slow whole"] = slow.result()["whole"]
+        result["pauses"] = receiver.count("handoffd_pauses_total")
     receiver.stop()
     return result
 
@@ -254,6 +348,11 @@ COLUMNS = {
     "gate": lambda runs: show(runs, lambda run: run.get("cpu gate"), 2),
     "streamer": lambda runs: show(runs, lambda run: run.get("cpu streamer"), 2),
     "chunk us": lambda runs: show(runs, lambda run: run.get("chunk"), 1),
+    "dialer": lambda runs: show(runs, lambda run: run.get("cpu dialer") or None, 2),
+    "silence ms": times("silence"),
+    "slow whole": lambda runs: show(runs, lambda run: run.get("slow whole")),
+    "given up": lambda runs: show(runs, lambda run: run.get("given up")),
+    "last after ms": lambda runs: show(runs, lambda run: run.get("given up ms")),
     "clients CPU s": lambda runs: show(runs, lambda run: run["cpu"], 2),
 }
 

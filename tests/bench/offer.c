@@ -43,12 +43,16 @@ int offer_connect(const struct offerer *offerer, int *client, int *server)
 	*client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*client < 0)
 		return -1;
-	if (offerer->receive_room > 0)
-		setsockopt(*client, SOL_SOCKET, SO_RCVBUF, &offerer->receive_room, sizeof(offerer->receive_room));
+	if (offerer->room > 0)
+		setsockopt(*client, SOL_SOCKET, SO_RCVBUF, &offerer->room, sizeof(offerer->room));
 	if (connect(*client, (const struct sockaddr *)&offerer->address, sizeof(offerer->address)) != 0)
 		return -1;
 	*server = accept4(offerer->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	return *server < 0 ? -1 : 0;
+	if (*server < 0)
+		return -1;
+	if (offerer->room > 0)
+		setsockopt(*server, SOL_SOCKET, SO_SNDBUF, &offerer->room, sizeof(offerer->room));
+	return 0;
 }
 
 int offer_gate(const struct offerer *offerer)

@@ -15,7 +15,7 @@ struct offerer {
 	const struct keyring_key *key;
 	const char *more; /* what follows the prompt in the data, "" for nothing; goes into JSON as it is */
 	bool relayed;     /* socketpairs in the place of TCP connections */
-	int receive_room; /* SO_RCVBUF of clients; 0: the kernel's */
+	int room;         /* SO_RCVBUF of clients, SO_SNDBUF of what is passed on; 0: the kernel's */
 	int listener;     /* for TCP connections with ourselves */
 	struct sockaddr_in address;
 };

@@ -13,7 +13,7 @@
  *     -m  what prompts begin with, six characters
  *     -x  what follows in each prompt
  *     -l  all clients leave at once, so long after the last has got its first data
- *     -R  read so many bytes a second of each stream, through a small receive buffer
+ *     -R  read so many bytes a second of each stream, through small buffers
  *
  * Prints "open" once each stream has got its first data (or has ended), then one line of JSON: how many streams came to
  * which end, and milliseconds from the handoff to the reply, to the first byte and to the end of the first line with
@@ -454,7 +454,7 @@ static void options_take(int argc, char **argv)
 		fprintf(stderr, "usage: stream_clients -s SOCKET -k KEYRING -b BODY -n STREAMS ...\n");
 		exit(2);
 	}
-	run.offerer.receive_room = run.rate > 0 ? SLOW_ROOM : 0;
+	run.offerer.room = run.rate > 0 ? SLOW_ROOM : 0;
 	if (body_load(&run.body, body_file) != 0)
 		fail(body_file);
 	if (sodium_init() < 0 || keyring_load(&ring, key_file, getuid(), error, sizeof(error)) != 0)
