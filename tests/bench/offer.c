@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
@@ -72,14 +73,15 @@ int offer_gate(const struct offerer *offerer)
 static size_t make_message(const struct offerer *offerer, int server, const char *prompt, size_t number, uint8_t *out)
 {
 	char binding[BINDING_MAX], token[TOKEN_MAX], data[4096], subject[32], request_id[32];
-	uint8_t status[2];
+	uint8_t status[2], challenge[BINDING_CHALLENGE_LEN];
 	struct sockaddr_in peer = offerer->address;
 	socklen_t len = sizeof(peer);
 	struct token_claims claims = {.socket_path = span_of_string(offerer->path)};
 
 	if (!offerer->relayed && getpeername(server, (struct sockaddr *)&peer, &len) != 0)
 		return 0;
-	int binding_len = binding_make(binding, (struct sockaddr *)&peer);
+	randombytes_buf(challenge, sizeof(challenge));
+	int binding_len = binding_format(binding, (struct sockaddr *)&peer, challenge);
 	int data_len = snprintf(data, sizeof(data), "{\"prompt\":\"%.*s%s\"}", PROMPT_LEN, prompt, offerer->more);
 	int subject_len = snprintf(subject, sizeof(subject), "user-%zu", number % 1000);
 	int request_id_len = snprintf(request_id, sizeof(request_id), "%024zu", number);
