@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What streams cost once they are handed off, from the gate on: tables, nothing is asserted but that the bytes are right.
+"""What streams cost once they are handed off, from the gate on: tables; asserted is only that the bytes are right.
 docs/performance.md has results and what they mean.
 
     make bench-stream                                                       the demo and openai tables, some 40 minutes
     BUILD=build tests/bench/bench_stream.py --rounds 3 --only "demo 10000,bare 10000"
 
 stream_clients.c is the module and its clients, upstream.c the service behind the openai backend, bare.c the least that
-could answer. All variants named run once a round, in another order each time; shown are medians over the rounds with the
-lowest and the highest. CPU is what the scheduler accounts to a process. Memory is the growth of RSS and PSS of all
+could answer. All variants named run once a round, in another order each time; shown are medians over the rounds with
+the lowest and the highest. CPU is what the scheduler accounts to a process. Memory is the growth of RSS and PSS of all
 handoffd's processes at the moment when all streams are open; kernel memory that of the whole machine (slab and TCP
 buffers), in which the clients' ends are.
 """
@@ -117,12 +117,12 @@ class Programs:
         return out
 
     def uncaged_roles(self) -> pathlib.Path:
-        """A folder of roles that are started with uncaged.so."""
+        """A folder of programs that start with uncaged.so: the roles, and the supervisor whose cage they get."""
         folder = self.env.folder("uncaged")
         for program in self.env.bin.iterdir():
             wrapper = folder / program.name
-            preload = f"LD_PRELOAD={shlex.quote(str(self.uncaged))} " if program.name.startswith("handoffd-") else ""
-            wrapper.write_text(f"#!/bin/sh\n{preload}exec {shlex.quote(str(program))} \"$@\"\n")
+            wrapper.write_text(f"#!/bin/sh\nLD_PRELOAD={shlex.quote(str(self.uncaged))} "
+                               f"exec {shlex.quote(str(program))} \"$@\"\n")
             wrapper.chmod(0o755)
         return folder
 
@@ -259,7 +259,8 @@ class Clients:
         body = env.folder("body") / "body"
         body.write_text(text)
         self.line = ""
-        arguments = [programs.clients, "-s", receiver.path, "-k", receiver.keys.file(), "-b", body, "-n", streams, *more]
+        arguments = [programs.clients, "-s", receiver.path, "-k", receiver.keys.file(), "-b", body, "-n", streams,
+                     *more]
         self.process = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, text=True,
                                         env=env.sanitizer_environment())
 
@@ -293,8 +294,8 @@ def run(env: Env, programs: Programs, variant: Variant) -> dict:
     duration = 0 if variant.dense else (text.count("\n\n") - 2) * variant.gap / 1000
     receiver = Receiver(env, programs, variant, env.state / "bare-body")
     cpu, memory = receiver.cpu(), receiver.memory()
-    slow = variant.slow and Clients(env, programs, receiver, variant.slow, openai_body(MARK, SLOW_MESSAGES), "-m", "dense-",
-                                    "-R", SLOW_RATE, "-w", 120)
+    slow = variant.slow and Clients(env, programs, receiver, variant.slow, openai_body(MARK, SLOW_MESSAGES),
+                                    "-m", "dense-", "-R", SLOW_RATE, "-w", 120)
     more = ["-t", variant.seconds, "-p", variant.processes, "-w", duration + 30, "-x", " word" * variant.words,
             *(["-r"] if variant.relayed else []), *(["-m", "dense-"] if variant.dense else []),
             *(["-l", 1000] if variant.leave else [])]
@@ -333,9 +334,10 @@ def times(name: str):
                                    for part in ("p50", "p99", "p999"))
 
 
+OTHER_ENDS = ("hung", "wrong", "cut", "refused", "unanswered", "left")
 COLUMNS = {
     "whole": lambda runs: str(sum(run["whole"] for run in runs)),
-    "other": lambda runs: ", ".join(f"{total} {name}" for name in ("hung", "wrong", "cut", "refused", "unanswered", "left")
+    "other": lambda runs: ", ".join(f"{total} {name}" for name in OTHER_ENDS
                                     if (total := sum(run[name] for run in runs))) or "none",
     "handoffs/s": lambda runs: show(runs, lambda run: run["rate"]),
     "first byte ms": times("first_byte"),
@@ -361,7 +363,8 @@ def table(results: dict) -> str:
     cells = {name: {column: make(runs) for column, make in COLUMNS.items()} for name, runs in results.items() if runs}
     used = [column for column in COLUMNS if any(row[column] for row in cells.values())]
     lines = [f"| | {' | '.join(used)} |", "|---" * (len(used) + 1) + "|"]
-    return "\n".join(lines + [f"| {name} | {' | '.join(row[column] for column in used)} |" for name, row in cells.items()])
+    lines += [f"| {name} | {' | '.join(row[column] for column in used)} |" for name, row in cells.items()]
+    return "\n".join(lines)
 
 
 def arguments():
@@ -377,8 +380,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     names = options.only.split(",") if options.only else list(VARIANTS)
     results = {name: [] for name in names}
-    print(f"{options.rounds} rounds, {os.cpu_count()} cores, Linux {os.uname().release}, load {os.getloadavg()[0]:.1f} at the "
-          "start", flush=True)
+    print(f"{options.rounds} rounds, {os.cpu_count()} cores, Linux {os.uname().release}, "
+          f"load {os.getloadavg()[0]:.1f} at the start", flush=True)
     try:
         programs = Programs(env)
         for _ in range(options.rounds):

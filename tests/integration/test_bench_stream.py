@@ -23,26 +23,35 @@ def changed(**changes) -> bench_stream.Variant:
     return dataclasses.replace(SMALL, **changes)
 
 
-@pytest.mark.parametrize("variant", [
-    SMALL, changed(backend="h1"), changed(backend="h1-tls"), changed(backend="h1", dense=200), changed(backend="bare"), changed(relayed=True), changed(seconds=0, workers=2, processes=3), changed(words=40),
-    pytest.param(changed(caged=False), marks=pytest.mark.skipif(SANITIZE, reason="a sanitizer build has no cage")),
-], ids=["demo", "h1", "h1-tls", "dense", "bare", "relayed", "at-once", "words", "uncaged"])
+VARIANTS = {
+    "demo": SMALL, "h1": changed(backend="h1"), "h1-tls": changed(backend="h1-tls"), "h2": changed(backend="h2"),
+    "h1-dense": changed(backend="h1", dense=200), "h2-dense": changed(backend="h2", dense=200),
+    "bare": changed(backend="bare"), "relayed": changed(relayed=True), "words": changed(words=40),
+    "at-once": changed(seconds=0, workers=2, processes=3), "uncaged": changed(caged=False),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_whole(env, programs, variant):
+    if SANITIZE and not variant.caged:
+        pytest.skip("a sanitizer build has no cage")
     result = bench_stream.run(env, programs, variant)
     assert result["whole"] == result["streams"] == 300
     assert 0 < result["first_byte"]["p50"] <= result["first_byte"]["max"] <= result["duration"]["max"]
     assert result["receiver"] > 0 and result["rss"] >= 0
 
 
-def test_upstream_sees_who_leaves(env, programs):
-    result = bench_stream.run(env, programs, changed(backend="h1", streams=50, gap=1000, leave=True))
+@pytest.mark.parametrize("backend", ["h1", "h2"])
+def test_upstream_sees_who_leaves(env, programs, backend):
+    result = bench_stream.run(env, programs, changed(backend=backend, streams=50, gap=1000, leave=True))
     assert result["left"] == 50 and result["given up"] == 50
     assert 0 <= result["given up ms"] < 5000
 
 
-def test_slow_clients(env, programs, monkeypatch):
+@pytest.mark.parametrize("backend", ["h1", "h2"])
+def test_slow_clients(env, programs, monkeypatch, backend):
     monkeypatch.setattr(bench_stream, "SLOW_RATE", 200000)
-    result = bench_stream.run(env, programs, changed(backend="h1", streams=50, slow=3))
+    result = bench_stream.run(env, programs, changed(backend=backend, streams=50, slow=3))
     assert result["whole"] == 50 and result["slow whole"] == 3 and result["pauses"] >= 3
 
 
