@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +218,7 @@ static ssize_t write_some(struct connection *connection, const char *bytes, size
 		ssize_t sent = send(connection->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		return sent < 0 && errno == EAGAIN ? 0 : sent;
 	}
+	ERR_clear_error(); /* it is one queue for all connections */
 	int sent = SSL_write(connection->ssl, bytes, (int)len);
 	if (sent > 0)
 		return sent;
@@ -364,6 +366,7 @@ static ssize_t read_some(struct connection *connection, uint8_t *buffer, size_t 
 		ssize_t len = recv(connection->fd, buffer, size, MSG_DONTWAIT);
 		return len == 0 ? -1 : len < 0 && errno == EAGAIN ? 0 : len;
 	}
+	ERR_clear_error();
 	int len = SSL_read(connection->ssl, buffer, (int)size);
 	if (len > 0)
 		return len;
