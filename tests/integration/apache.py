@@ -54,6 +54,8 @@ class Apache:
     workers     MaxRequestWorkers
     """
 
+    PATIENCE = 15  # seconds for a start
+
     LEVELS = re.compile(r"\[(?:[a-z0-9_]+:)?(?:error|crit|alert|emerg)\]|\[socket_handoff:warn\]|AH0005[0-2]:|"
                         r"exit signal|" + SANITIZER_REPORT.pattern)
 
@@ -147,7 +149,7 @@ class Apache:
         self.process = self.env.start(self._command("-DFOREGROUND"), self.root / "httpd.out",
                                       environment=self.env.sanitizer_environment(for_module=True), cwd=self.root)
         try:
-            self.process.wait_port(self.port, 15)
+            self.process.wait_port(self.port, self.PATIENCE)
         except AssertionError as error:
             raise AssertionError(f"{error}\n" + "\n".join(self.error_log.lines())) from None
 
@@ -171,7 +173,7 @@ class Apache:
         """A graceful restart, done when all children are new."""
         since = self.error_log.position()
         os.kill(self.process.pid, signal.SIGUSR1)
-        self.error_log.wait("AH00489|resuming normal operations", 10, since)
+        self.error_log.wait("AH00489|resuming normal operations", self.PATIENCE, since)
         self.process.wait_port(self.port)
 
     def status(self) -> dict:
