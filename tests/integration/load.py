@@ -113,7 +113,17 @@ class Load:
             thread.start()
         return self
 
+    def _await_least(self) -> None:
+        """As long as it goes on: ten thousand may take their time."""
+        seen, since = 0, time.monotonic()
+        while len(self.outcomes) < self.least and not self.errors and time.monotonic() - since < PATIENCE:
+            if len(self.outcomes) > seen:
+                seen, since = len(self.outcomes), time.monotonic()
+            time.sleep(0.05)
+
     def __exit__(self, kind, *_):
+        if kind is None:
+            self._await_least()
         self._stop.set()
         for thread in self._threads:
             thread.join(PATIENCE + 5)
