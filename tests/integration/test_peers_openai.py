@@ -10,10 +10,12 @@ import pytest
 
 from env import (AS_ROOT, ROOT, UID_APACHE, UID_FPM, UID_STREAMER, Apache, Authority, Handoffd, MockLLM, NodeClient,
                  ScriptedUpstream, request, wait_for)
+from nginx import Nginx
 
 API_KEY = "sk-of-the-site-not-a-real-key"
 TOKEN = "token-of-alice"
 PACKAGES = ["openai", "openai-4"]
+SERVICES = ["scripted", "nginx"]  # over HTTP/1.1, and over HTTP/2 and TLS with nginx as its front
 TEXT = "Gr\u00fc\u00dfe \u20ac \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2028 \"quoted\" back\\slash, line\nand\ttab "
 
 
@@ -25,12 +27,17 @@ def chunk(delta: dict, finish_reason=None, **more) -> bytes:
 
 
 class World:
-    """The example page in front of mock-llm, and of a scripted upstream; a user may have two answers at once there."""
+    """The example page in front of mock-llm, and of a scripted upstream, which nginx stands before as well. A user may have two
+    answers at once of each."""
 
     def __init__(self, env, fpm):
         self.env, self.answers = env, []
         self.mock, self.upstream = MockLLM(env), ScriptedUpstream(self.answer)
-        upstreams = {"mock": {"url": self.mock.url}, "scripted": {"url": self.upstream.url}}
+        authority, secure = Authority(env, "openai"), env.port()
+        self.ca_file = authority.ca_file
+        self.nginx = Nginx(env, self.upstream.port, authority)
+        upstreams = {"mock": {"url": self.mock.url}, "scripted": {"url": self.upstream.url},
+                     "nginx": {"url": self.nginx.url, "http": "2", "ca-file": self.ca_file}}
         backends = {}
         for number, name in enumerate(upstreams):
             credential = env.state / f"openai-credential-{number}"
@@ -42,8 +49,6 @@ class World:
                               "output": "passthrough"}
         listens = {name: {"backend": name, "relay": True, "max-streams-per-subject": 2} for name in backends}
         self.daemon = Handoffd(env, backends, listens, upstreams, allow_peer=(UID_APACHE,))
-        authority, secure = Authority(env, "openai"), env.port()
-        self.ca_file = authority.ca_file
         self.apache = Apache(env, php="fpm", fpm=fpm, keys=self.daemon.keys, modules=("ssl", "http2"),
                              conf=self._conf([*backends, "gone"], secure, authority.issue("IP:127.0.0.1")))
         self.addresses = {"http": self.apache.url, "https": f"https://127.0.0.1:{secure}"}
@@ -94,7 +99,7 @@ class World:
         return told[0]
 
     def stop(self):
-        for part in (self.apache, self.daemon, self.upstream, self.mock):
+        for part in (self.apache, self.daemon, self.nginx, self.upstream, self.mock):
             part.stop()
 
 
@@ -130,8 +135,9 @@ def test_stream(world, package, scheme):
     assert "subject=alice" in end and "outcome=done" in end and f"relay={'yes' if scheme == 'https' else 'no'}" in end
 
 
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("package", PACKAGES)
-def test_long_prompt(world, package):
+def test_long_prompt(world, package, service):
     text = (TEXT + "x" * 900) * 2000
 
     def echo(connection):
@@ -142,11 +148,12 @@ def test_long_prompt(world, package):
         connection.chunk(chunk({}, "stop"))
         connection.done()
     world.answers = [echo]
-    assert said(world.client("scripted", content=text, package=package).end(60)) == text
+    assert said(world.client(service, content=text, package=package).end(60)) == text
 
 
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("package", PACKAGES)
-def test_sdk_puts_an_answer_together(world, package):
+def test_sdk_puts_an_answer_together(world, package, service):
     """Its own reader takes nothing that is not whole: role, text in pieces, a tool call, the reason of the end, usage."""
     def tools(connection):
         connection.head()
@@ -162,7 +169,7 @@ def test_sdk_puts_an_answer_together(world, package):
         connection.chunk(chunk({}, choices=[], usage=usage))
         connection.done()
     world.answers = [tools]
-    final, = world.client("scripted", package=package, helper=True).end()
+    final, = world.client(service, package=package, helper=True).end()
     completion = final["completion"]
     choice, = completion["choices"]
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] == "Let me s\u00e9e."
@@ -170,23 +177,28 @@ def test_sdk_puts_an_answer_together(world, package):
     assert completion["usage"]["total_tokens"] == 16 and completion["id"] == "chatcmpl-7"
 
 
-def test_what_the_service_gets(world):
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_the_service_gets(world, service):
     """The site's key and what the user asked; not the user's token."""
     world.answers = [whole]
     asked = {"temperature": 0.25, "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
-    assert said(world.client("scripted", request=asked).end()) == "all well"
+    assert said(world.client(service, request=asked).end()) == "all well"
     connection = world.upstream.connections[-1]
     sent = connection.json
     assert sent["messages"] == asked["messages"] and sent["temperature"] == 0.25 and sent["stream"] is True
     assert f"authorization: bearer {API_KEY}" in connection.request.decode().lower()
     assert TOKEN.encode() not in connection.request
+    if service == "nginx":
+        made = wait_for(world.nginx.requests, 5, "nginx's access log")[-1]
+        assert (made["protocol"], made["status"]) == ("HTTP/2.0", "200")
 
 
 # ---------------------------------------------------------------- abort
 
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("package", PACKAGES)
-def test_abort_reaches_the_service(world, package, scheme):
+def test_abort_reaches_the_service(world, package, scheme, service):
     gone = []
 
     def endless(connection):
@@ -198,7 +210,7 @@ def test_abort_reaches_the_service(world, package, scheme):
                 return
     world.answers = [endless]
     since = world.daemon.log.position()
-    with world.client("scripted", package=package, scheme=scheme, abortAfter=5) as client:
+    with world.client(service, package=package, scheme=scheme, abortAfter=5) as client:
         told = client.end()
         assert told[-1] == {"what": "end", "aborted": True} and len(told) < 50
         wait_for(lambda: gone, 2, "end of the request to the service")
@@ -207,17 +219,18 @@ def test_abort_reaches_the_service(world, package, scheme):
 
 # ---------------------------------------------------------------- refusals
 
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("status, name, answer", [(429, "RateLimitError", 429), (401, "InternalServerError", 502),
                                                   (500, "InternalServerError", 502), (503, "InternalServerError", 503),
                                                   (400, "BadRequestError", 400)])
-def test_upstream_that_refuses(world, status, name, answer, scheme):
+def test_upstream_that_refuses(world, status, name, answer, scheme, service):
     def refuse(connection):
         body = b'{"error":{"message":"Incorrect API key provided: %s"}}' % API_KEY.encode()
         connection.send(b"HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nRetry-After: 7\r\nConnection: close\r\n"
                         b"Content-Length: %d\r\n\r\n%s" % (status, len(body), body))
     world.answers = [refuse] * 2
-    error = world.refused("scripted", scheme=scheme)
+    error = world.refused(service, scheme=scheme)
     assert (error["name"], error["status"]) == (name, answer) and "API key" not in error["message"]
     assert re.match(rf"{answer} The ", error["message"]) and error["code"].startswith("upstream-")
     if status == 429:
@@ -241,9 +254,10 @@ def test_sdk_tries_again(world, package):
     assert 0.9 < times[1] - times[0] < 5
 
 
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize("how", ["cut", "error"])
-def test_answer_that_fails_later(world, package, how):
+def test_answer_that_fails_later(world, package, how, service):
     """Never a stream that only looks whole."""
     def fail(connection):
         connection.head()
@@ -251,7 +265,7 @@ def test_answer_that_fails_later(world, package, how):
         if how == "error":
             connection.chunk(b'data: {"error":{"message":"Key %s is out of money"}}\n\n' % API_KEY.encode())
     world.answers = [fail]
-    told = world.client("scripted", package=package).end()
+    told = world.client(service, package=package).end()
     assert told[0]["chunk"]["choices"][0]["delta"]["content"] == "half"
     assert [event["what"] for event in told] == ["chunk", "error"] and told[1]["name"] == "APIError"
     assert told[1]["code"] == "upstream-error" and API_KEY not in json.dumps(told) and "money" not in json.dumps(told)
