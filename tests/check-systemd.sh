@@ -29,7 +29,7 @@ for unit in "$units"/*.service "$units"/*.socket "$units"/*.target; do
 	sed -e "s|@LIBEXECDIR@|$root/libexec|g" -e "s|@SYSCONFDIR@|/etc|g" "$unit" >"$root/units/${unit##*/}"
 done
 sed -e 's/"handoffd-gate"/daemon/' -e 's/"handoffd-dialer"/bin/' -e 's/"handoffd-streamer"/sys/' -e 's/"handoffd-openai"/games/' \
-	-e '/^#listen/,/^#}/s/^#//' -e '/^#backend/,/^#}/s/^#//' -e '/^#upstream/,/^#}/s/^#//' \
+	-e '/^#listen/,/^#}/s/^#//' -e '/^#backend/,/^#}/s/^#//' -e '/^#profile/,/^#}/s/^#//' -e '/^#upstream/,/^#}/s/^#//' \
 	"$units/../examples/handoffd.conf" >"$root/handoffd.conf"
 for more in '' 'legacy-stream = yes'; do
 	printf 'listen "/run/handoffd/%s.sock" {\n backend = demo\n allow-peer = {"33"}\n legacy = yes\n %s\n}\n' \

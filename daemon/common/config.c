@@ -33,6 +33,7 @@ static cfg_opt_t options[] = {
     CFG_SEC("listen", config_listen_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("backend", config_backend_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("upstream", config_upstream_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+    CFG_SEC("profile", config_profile_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_END(),
 };
 
@@ -266,6 +267,9 @@ static void take_sections(struct config_loader *loader)
 	config->listens = make_sections(loader, "listen", sizeof(*config->listens), &config->n_listens);
 	config->backends = make_sections(loader, "backend", sizeof(*config->backends), &config->n_backends);
 	config->upstreams = make_sections(loader, "upstream", sizeof(*config->upstreams), &config->n_upstreams);
+	config->profiles = make_sections(loader, "profile", sizeof(*config->profiles), &config->n_profiles);
+	for (unsigned i = 0; i < config->n_profiles; i++)
+		config_take_profile(loader, cfg_getnsec(root, "profile", i), &config->profiles[i]);
 	for (unsigned i = 0; i < config->n_listens; i++)
 		config_take_listen(loader, cfg_getnsec(root, "listen", i), &config->listens[i]);
 	for (unsigned i = 0; i < config->n_backends; i++)
@@ -337,6 +341,7 @@ static bool parse(struct config_loader *loader)
 	watch_options(loader->root, "listen", config_listen_options);
 	watch_options(loader->root, "backend", config_backend_options);
 	watch_options(loader->root, "upstream", config_upstream_options);
+	watch_options(loader->root, "profile", config_profile_options);
 	loading = loader;
 	parsed = cfg_parse_fp(loader->root, stream) == CFG_SUCCESS;
 	loading = NULL;
@@ -357,6 +362,10 @@ static void discard(struct config_loader *loader)
 		return;
 	for (size_t i = 0; i < config->n_listens; i++)
 		free(config->listens[i].allow_peer);
+	for (size_t i = 0; i < config->n_backends; i++) {
+		free(config->backends[i].request.models);
+		free(config->backends[i].request.profiles);
+	}
 	for (size_t i = 0; i < config->n_upstreams; i++) {
 		free((char *)(uintptr_t)config->upstreams[i].url);
 		free((char *)(uintptr_t)config->upstreams[i].host);
@@ -364,6 +373,7 @@ static void discard(struct config_loader *loader)
 	free(config->listens);
 	free(config->backends);
 	free(config->upstreams);
+	free(config->profiles);
 	free(loader->kept);
 }
 

@@ -15,6 +15,7 @@
 
 #define CONFIG_DEFAULT_FILE HANDOFFD_CONFIG
 #define CONFIG_SECTIONS_MAX 64
+#define CONFIG_TOKENS_MAX   100000000
 #define CONFIG_WORKERS_MAX  64
 
 enum backend_type { BACKEND_DEMO, BACKEND_OPENAI };
@@ -55,6 +56,33 @@ struct config_listen {
 	unsigned rate_per_subject;      /* the same for one subject */
 };
 
+/* Values that a request gets when its data names the profile and says nothing else. */
+struct config_profile {
+	const char *name;    /* section title */
+	const char *model;   /* "": the backend's */
+	const char *system;  /* UTF-8, "" for none */
+	unsigned max_tokens; /* 0: the backend's */
+	double temperature;  /* below 0: the backend's */
+};
+
+/* What becomes of a request's data. */
+struct config_request {
+	size_t max_data;          /* bytes, default 33554432 */
+	size_t max_prompt;        /* bytes of the data without its attachments, default 8388608 */
+	unsigned max_messages;    /* default 1024 */
+	unsigned max_attachments; /* images included, default 16 */
+	size_t memory; /* bytes of the requests that the upstream has not got yet, of a process; default 268435456 */
+	const char **models; /* that data may name, besides model; none: any */
+	size_t n_models;
+	const struct config_profile **profiles; /* that data may name */
+	size_t n_profiles;
+	unsigned max_tokens;        /* when the data names none, default 0: leaves it to the upstream */
+	unsigned max_tokens_limit;  /* default 0: none */
+	bool max_completion_tokens; /* it is sent under this name, which newer models want; default no */
+	double temperature;         /* when the data names none; below 0, the default: leaves it to the upstream */
+	bool include_usage;         /* ask the upstream for the usage of tokens, default yes */
+};
+
 struct config_backend {
 	const char *name; /* section title */
 	enum backend_type type;
@@ -64,6 +92,7 @@ struct config_backend {
 	unsigned delay_ms;       /* demo: between two words, default 50 */
 	size_t upstream;         /* openai: number of the upstream section */
 	const char *model;       /* openai: when the data names none; "" leaves it out */
+	struct config_request request;
 	const char
 	    *credential_file; /* openai: holds the API key; "" for none. Under systemd: credential NAME of the unit */
 	unsigned first_byte_timeout_s;  /* until the upstream's status is known, default 60 */
@@ -116,6 +145,8 @@ struct config {
 	size_t n_backends;
 	struct config_upstream *upstreams;
 	size_t n_upstreams;
+	struct config_profile *profiles;
+	size_t n_profiles;
 };
 
 /* Read and check the file. Returns NULL and writes "FILE:LINE: what is wrong" lines (each ended by a newline) to

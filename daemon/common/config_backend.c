@@ -26,6 +26,18 @@ cfg_opt_t config_backend_options[] = {
     CFG_STR("on-disconnect", "cancel", CFGF_NONE),
     CFG_INT("drain-bytes", 1048576, CFGF_NONE),
     CFG_INT("stop-grace", 10, CFGF_NONE),
+    CFG_INT("max-data", 33554432, CFGF_NONE),
+    CFG_INT("max-prompt", 8388608, CFGF_NONE),
+    CFG_INT("max-messages", 1024, CFGF_NONE),
+    CFG_INT("max-attachments", 16, CFGF_NONE),
+    CFG_INT("request-memory", 268435456, CFGF_NONE),
+    CFG_STR_LIST("models", NULL, CFGF_NODEFAULT),
+    CFG_STR_LIST("profiles", NULL, CFGF_NODEFAULT),
+    CFG_INT("max-tokens", 0, CFGF_NONE),
+    CFG_INT("max-tokens-limit", 0, CFGF_NONE),
+    CFG_BOOL("max-completion-tokens", cfg_false, CFGF_NONE),
+    CFG_FLOAT("temperature", 0, CFGF_NODEFAULT),
+    CFG_BOOL("include-usage", cfg_true, CFGF_NONE),
     CFG_END(),
 };
 
@@ -85,4 +97,5 @@ void config_take_backend(struct config_loader *loader, cfg_t *section, struct co
 	backend->drain_bytes = config_number(loader, section, "drain-bytes", 0, 1073741824);
 	backend->stop_grace_s = config_number(loader, section, "stop-grace", 0, 86400);
 	backend->keepalive_s = config_number(loader, section, "keepalive", 0, 3600);
+	config_take_request(loader, section, &backend->request);
 }

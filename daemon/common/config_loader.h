@@ -41,11 +41,15 @@ struct config_loader {
 extern cfg_opt_t config_listen_options[];
 extern cfg_opt_t config_backend_options[];
 extern cfg_opt_t config_upstream_options[];
+extern cfg_opt_t config_profile_options[];
 
 /* Check a section's values and take them over. */
 void config_take_listen(struct config_loader *loader, cfg_t *section, struct config_listen *listen);
 void config_take_backend(struct config_loader *loader, cfg_t *section, struct config_backend *backend);
 void config_take_upstream(struct config_loader *loader, cfg_t *section, struct config_upstream *upstream);
+void config_take_profile(struct config_loader *loader, cfg_t *section, struct config_profile *profile);
+/* The options of a section backend that are about requests. The profiles are there. */
+void config_take_request(struct config_loader *loader, cfg_t *section, struct config_request *request);
 
 /* One line "FILE:LINE: what is wrong"; line 0: none in particular. */
 __attribute__((format(printf, 3, 4))) void config_complain(struct config_loader *loader, int line, const char *format,

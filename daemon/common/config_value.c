@@ -11,6 +11,8 @@
 #include <pwd.h>
 #include <stdlib.h>
 
+#include "lib/utf8.h"
+
 /* Stands for every uid that is not mapped in a user namespace, so it names nobody. */
 #define OVERFLOW_ID 65534
 
@@ -43,6 +45,14 @@ const char *value_text(const char *text)
 		if (*c < ' ' || *c > '~')
 			return "only printable ASCII is allowed here";
 	return NULL;
+}
+
+const char *value_utf8(const char *text)
+{
+	for (const char *c = text; *c != '\0'; c++)
+		if ((*c > 0 && *c < ' ' && strchr("\t\r\n", *c) == NULL) || *c == 0x7f)
+			return "control bytes other than line ends and tabs are not allowed here";
+	return utf8_valid(span_of_string(text)) ? NULL : "the text is not UTF-8";
 }
 
 const char *value_path(const char *text, size_t size)

@@ -30,6 +30,9 @@ const char *value_mode(const char *text, mode_t *mode);
 /* Printable ASCII, blanks within allowed. */
 const char *value_text(const char *text);
 
+/* UTF-8 text, line ends and tabs allowed, other control bytes not. */
+const char *value_utf8(const char *text);
+
 /* A base URL, http or https, without user information, query and fragment. Fills url, tls, host and port of upstream
  * with memory that is never freed. */
 const char *value_url(const char *text, struct config_upstream *upstream);

@@ -65,6 +65,8 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 	  "Clients that were accepted and get their answer through Apache (TLS, HTTP/2)")                              \
 	X(METRIC_ACTIVE_RELAYS, "handoffd_active_relays", GAUGE, NONE, BY_STREAMER,                                    \
 	  "Clients that get their answer through Apache now")                                                          \
+	X(METRIC_REQUEST_BYTES, "handoffd_request_bytes", GAUGE, NONE, BY_STREAMER,                                    \
+	  "Bytes of requests that their upstream has not got yet, attachments included")                               \
 	X(METRIC_ACCEPT_TOO_LATE, "handoffd_accept_too_late_total", COUNTER, NONE, BY_STREAMER,                        \
 	  "Handoffs that Apache no longer waited for")                                                                 \
 	X(METRIC_STREAMS, "handoffd_streams_total", COUNTER, OUTCOME, BY_STREAMER, "Streams that ended, by outcome")   \

@@ -20,7 +20,8 @@ struct backend_type_ops {
 	 * nothing to do. */
 	void (*init)(struct streamer *streamer);
 	/* Before the handoff is accepted: check the request and keep of it what start() needs, in *work. The request
-	 * goes away afterwards. 0; -EINVAL with *error (static storage) when this backend cannot answer it; -ENOMEM. */
+	 * and its data go away afterwards, but for what data_keep() keeps. 0; -EINVAL with *error (static storage) when
+	 * this backend cannot answer it; -ENOMEM. */
 	int (*prepare)(struct streamer *streamer, const struct request *request, void **work, const char **error);
 	/* After it was accepted: begin. */
 	void (*start)(struct stream *stream);

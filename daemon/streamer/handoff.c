@@ -7,54 +7,40 @@
 #include "handoff.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "backend.h"
 #include "daemon/common/log.h"
 #include "lib/token.h"
 #include "refusal.h"
+#include "request_body.h"
+#include "response_headers.h"
 
 #define RETRY_AFTER_S 1
 
-/* The data's bytes, inline or mapped from the memfd. */
-struct data {
-	struct span span;
-	void *mapping; /* NULL: not mapped */
-};
-
-static enum reason data_open(struct data *data, const struct wire_request *wire, const struct message *message)
+static enum reason open_data(struct data *data, const struct streamer *streamer, const struct wire_request *wire,
+                             const struct message *message)
 {
+	const struct config_request *limits = &streamer->backend->request;
 	bool in_memfd = wire->flags & WIRE_FLAG_MEMFD;
-	size_t size;
+	size_t size = wire->field[WIRE_DATA].len;
 
-	*data = (struct data){.span = wire->field[WIRE_DATA]};
+	*data = data_borrow(wire->field[WIRE_DATA]);
 	if (in_memfd != (message->n_fds > WIRE_FD_DATA))
 		return REASON_DESCRIPTORS;
-	if (!in_memfd || message->n_fds <= WIRE_FD_DATA)
-		return REASON_OK;
 	/* Sealed, it can neither change under us nor shrink. */
-	if (memfd_check_sealed(message->fds[WIRE_FD_DATA], &size) != 0 || size == 0)
+	if (in_memfd && (memfd_check_sealed(message->fds[WIRE_FD_DATA], &size) != 0 || size == 0))
 		return REASON_MEMFD;
-	if (size > HANDOFF_DATA_MAX)
+	if (size > limits->max_data)
 		return REASON_DATA_TOO_LARGE;
-	data->mapping = mmap(NULL, size, PROT_READ, MAP_PRIVATE, message->fds[WIRE_FD_DATA], 0);
-	if (data->mapping == MAP_FAILED) {
-		data->mapping = NULL;
+	if (size > limits->memory || request_bodies_held() > limits->memory - size)
 		return REASON_NO_MEMORY;
-	}
-	data->span = span_of(data->mapping, size);
+	if (in_memfd && data_map(data, message->fds[WIRE_FD_DATA], size) != 0)
+		return REASON_NO_MEMORY;
 	return REASON_OK;
 }
 
-static void data_close(struct data *data)
-{
-	if (data->mapping != NULL)
-		munmap(data->mapping, data->span.len);
-	*data = (struct data){0};
-}
-
-static enum reason data_verify(struct span data, const struct wire_request *wire)
+static enum reason verify_data(struct span data, const struct wire_request *wire)
 {
 	uint8_t digest[TOKEN_DIGEST_LEN];
 
@@ -63,28 +49,43 @@ static enum reason data_verify(struct span data, const struct wire_request *wire
 	                                                                                  : REASON_DATA_DIGEST;
 }
 
-/* What the application wants of the backend, kept with the stream. The data is not needed afterwards. */
-static enum reason work_prepare(struct stream *stream, struct span data)
+/* What came of looking into the data; the client's application learns no more than the reason. */
+static enum reason reason_of(int rc, uint64_t stream_id, const char *error)
 {
-	const char *error = NULL;
-	struct request request;
-	int rc = request_parse(&request, data, &error);
-
-	if (rc == 0)
-		rc = stream->streamer->ops->prepare(stream->streamer, &request, &stream->work, &error);
-	request_free(&request);
-	if (rc == -EINVAL) {
-		log_event(LOG_INFO, "request-invalid", LOG_INT("id", stream->id), LOG_STR("error", error));
+	if (rc == -EINVAL)
+		log_event(LOG_INFO, "request-invalid", LOG_INT("id", stream_id), LOG_STR("error", error));
+	if (rc == -EINVAL)
 		return REASON_REQUEST_INVALID;
-	}
 	return rc == 0 ? REASON_OK : REASON_NO_MEMORY;
+}
+
+/* A stream for this request, with the backend's work and the response headers that the data asks for. */
+static int make_stream(struct streamer *streamer, uint64_t id, struct wire_request *wire, const struct request *request,
+                       struct stream **out, const char **error)
+{
+	struct span application = wire->field[WIRE_RESPONSE_HEADERS];
+	struct text headers = {0};
+	int rc = 0;
+
+	if (request->response_headers != NULL) {
+		rc = response_headers_merge(application, request->response_headers, &headers);
+		wire->field[WIRE_RESPONSE_HEADERS] = text_span(&headers);
+		*error = rc == -EINVAL ? "response_headers are too long" : NULL;
+	}
+	if (rc == 0 && (*out = stream_new(streamer, id, wire)) == NULL)
+		rc = -ENOMEM;
+	wire->field[WIRE_RESPONSE_HEADERS] = application;
+	text_free(&headers);
+	return rc == 0 ? streamer->ops->prepare(streamer, request, &(*out)->work, error) : rc;
 }
 
 /* Everything that speaks against this handoff; with REASON_OK a stream in *out that only waits for its client. */
 static enum reason judge(struct streamer *streamer, const struct message *message, struct wire_request *wire,
                          struct stream **out)
 {
-	const struct message_handoff *handoff = message->body;
+	uint64_t id = ((const struct message_handoff *)message->body)->stream_id;
+	const char *error = NULL;
+	struct request request;
 	struct data data;
 	enum reason reason;
 
@@ -92,13 +93,17 @@ static enum reason judge(struct streamer *streamer, const struct message *messag
 		return REASON_MESSAGE_MALFORMED;
 	if (streamer->n_streams >= streamer->backend->max_streams)
 		return REASON_STREAMER_FULL;
-	reason = data_open(&data, wire, message);
+	reason = open_data(&data, streamer, wire, message);
 	if (reason == REASON_OK)
-		reason = data_verify(data.span, wire);
-	if (reason == REASON_OK && (*out = stream_new(streamer, handoff->stream_id, wire)) == NULL)
-		reason = REASON_NO_MEMORY;
-	if (reason == REASON_OK)
-		reason = work_prepare(*out, data.span);
+		reason = verify_data(data.span, wire);
+	if (reason == REASON_OK) {
+		int rc = request_parse(&request, &data, &streamer->backend->request, &error);
+
+		if (rc == 0)
+			rc = make_stream(streamer, id, wire, &request, out, &error);
+		reason = reason_of(rc, id, error);
+		request_free(&request);
+	}
 	data_close(&data);
 	return reason;
 }

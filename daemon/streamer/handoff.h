@@ -8,8 +8,6 @@
 #include "daemon/common/channel.h"
 #include "streamer.h"
 
-#define HANDOFF_DATA_MAX ((size_t)8 * 1024 * 1024)
-
 /* Accept or refuse one MESSAGE_HANDOFF and answer on its reply socket. Takes over all of the message's descriptors. */
 void handoff_take(struct streamer *streamer, struct message *message);
 

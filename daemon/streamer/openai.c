@@ -27,26 +27,35 @@ struct chat {
 	struct stream *stream;
 	struct transfer *transfer; /* NULL before it starts and after its end */
 	struct request_body *body; /* NULL once it has been sent */
+	char *test_pattern;        /* for the request's head; NULL: none */
 	struct sse sse;
 	uint16_t half; /* of a character that the upstream cut in two */
 	bool finished; /* a finish_reason was given */
 };
 
+static void work_free(struct chat *chat)
+{
+	sse_free(&chat->sse);
+	request_body_free(chat->body);
+	free(chat->test_pattern);
+	free(chat);
+}
+
 static int prepare(struct streamer *streamer, const struct request *request, void **work, const char **error)
 {
-	struct chat *chat;
+	struct chat *chat = calloc(1, sizeof(*chat));
+	int rc = -ENOMEM;
 
-	if (request->prompt == NULL && request->messages == NULL) {
-		*error = "neither prompt nor messages";
-		return -EINVAL;
-	}
-	chat = calloc(1, sizeof(*chat));
 	if (chat == NULL)
-		return -ENOMEM;
-	chat->body = chat_request_make(streamer->backend, request);
-	if (chat->body == NULL) {
-		free(chat);
-		return -ENOMEM;
+		return rc;
+	rc = chat_request_make(streamer->backend, request, &chat->body, error);
+	if (rc == 0 && request->test_pattern != NULL) {
+		chat->test_pattern = strdup(request->test_pattern);
+		rc = chat->test_pattern == NULL ? -ENOMEM : 0;
+	}
+	if (rc != 0) {
+		work_free(chat);
+		return rc;
 	}
 	*work = chat;
 	return 0;
@@ -203,7 +212,9 @@ static const struct transfer_events transfer_events = {
 static void start(struct stream *stream)
 {
 	struct chat *chat = stream->work;
-	struct transfer_request request = {.body = chat->body};
+	struct transfer_field pattern = {.name = "x-test-pattern", .value = chat->test_pattern};
+	struct transfer_request request = {
+	    .body = chat->body, .fields = &pattern, .n_fields = chat->test_pattern != NULL};
 
 	chat->stream = stream;
 	chat->transfer = http->start(transport, &request, &transfer_events, chat);
@@ -227,9 +238,7 @@ static void stop(void *work, bool whole)
 		http->release(chat->transfer);
 	else if (chat->transfer != NULL)
 		http->cancel(chat->transfer);
-	sse_free(&chat->sse);
-	request_body_free(chat->body);
-	free(chat);
+	work_free(chat);
 }
 
 /* The whole header line with the credential, "" when none is configured. */

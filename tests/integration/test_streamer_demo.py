@@ -194,8 +194,10 @@ def test_memfd_digest(demo):
 
 
 def test_memfd_too_large(demo):
-    reply = refused(demo, prompt_data("x" * (8 << 20)))
+    reply = refused(demo, prompt_data("x" * (32 << 20)))
     assert (reply.status, reply.reason) == (413, "data-too-large")
+    reply = refused(demo, prompt_data("x" * (8 << 20)))  # by itself: more than max-prompt
+    assert (reply.status, reply.reason) == (400, "request-invalid")
 
 
 def test_client_that_sends_more_does_no_harm(demo):

@@ -173,7 +173,7 @@ def test_request(scripted):
     assert headers[b"host"] == upstream.host.encode()
     assert b"accept-encoding" not in headers and b"expect" not in headers
     assert json.loads(body) == {
-        "model": "test-model", "stream": True, "max_tokens": 7, "temperature": 0.7,
+        "model": "test-model", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 7, "temperature": 0.7,
         "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": 'a "b" \n ü'}]}
     assert b"0.7," in body or b"0.7}" in body
     assert KEY not in daemon.log.path.read_text()

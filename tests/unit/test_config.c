@@ -110,6 +110,20 @@ static void test_defaults(void **state)
 	assert_int_equal(config->backends[0].keepalive_s, 15);
 	assert_int_equal(config->n_upstreams, 0);
 	assert_int_equal(config->watchdog_s, 10);
+	assert_int_equal(config->n_profiles, 0);
+	const struct config_request *request = &config->backends[0].request;
+	assert_int_equal(request->max_data, 33554432);
+	assert_int_equal(request->max_prompt, 8388608);
+	assert_int_equal(request->max_messages, 1024);
+	assert_int_equal(request->max_attachments, 16);
+	assert_int_equal(request->memory, 268435456);
+	assert_int_equal(request->n_models, 0);
+	assert_int_equal(request->n_profiles, 0);
+	assert_int_equal(request->max_tokens, 0);
+	assert_int_equal(request->max_tokens_limit, 0);
+	assert_false(request->max_completion_tokens);
+	assert_true(request->temperature < 0);
+	assert_true(request->include_usage);
 }
 
 static void test_everything(void **state)
@@ -168,6 +182,73 @@ static void test_everything(void **state)
 	assert_false(config->upstreams[1].tls);
 	assert_string_equal(config->upstreams[1].host, "::1");
 	assert_int_equal(config->upstreams[1].port, 8080);
+}
+
+static void test_request(void **state)
+{
+	struct config *config = load_right(
+	    LISTEN
+	    "backend \"demo\" {\n type = demo\n max-data = 1 max-prompt = 2 max-messages = 3 max-attachments = 0\n"
+	    " request-memory = 1048576 models = {a, \"b c\"} profiles = {short, long} max-tokens = 5\n"
+	    " max-tokens-limit = 6 max-completion-tokens = yes temperature = 0.5 include-usage = no\n}\n"
+	    "profile \"long\" { }\n"
+	    "profile \"short\" {\n model = m\n system = \"Be brief.\nBe \xc3\xbc.\"\n max-tokens = 6\n"
+	    " temperature = 2\n}\n");
+	const struct config_request *request = &config->backends[0].request;
+
+	(void)state;
+	assert_int_equal(request->max_data, 1);
+	assert_int_equal(request->max_prompt, 2);
+	assert_int_equal(request->max_messages, 3);
+	assert_int_equal(request->max_attachments, 0);
+	assert_int_equal(request->memory, 1048576);
+	assert_int_equal(request->n_models, 2);
+	assert_string_equal(request->models[0], "a");
+	assert_string_equal(request->models[1], "b c");
+	assert_int_equal(request->max_tokens, 5);
+	assert_int_equal(request->max_tokens_limit, 6);
+	assert_true(request->max_completion_tokens);
+	assert_true(request->temperature == 0.5);
+	assert_false(request->include_usage);
+	assert_int_equal(request->n_profiles, 2);
+	assert_string_equal(request->profiles[0]->name, "short");
+	assert_string_equal(request->profiles[0]->model, "m");
+	assert_string_equal(request->profiles[0]->system, "Be brief.\nBe \xc3\xbc.");
+	assert_int_equal(request->profiles[0]->max_tokens, 6);
+	assert_true(request->profiles[0]->temperature == 2);
+	assert_string_equal(request->profiles[1]->system, "");
+	assert_true(request->profiles[1]->temperature < 0);
+}
+
+static void test_request_errors(void **state)
+{
+	(void)state;
+	check_errors(LISTEN "backend \"demo\" {\n type = demo\n"
+	                    " temperature = 2.1\n"
+	                    " models = {a, \"\"}\n"
+	                    " profiles = {short,\n nowhere}\n"
+	                    " max-tokens = 7\n"
+	                    " max-tokens-limit = 6\n"
+	                    " max-messages = 0\n"
+	                    "}\n"
+	                    "profile \"short\" { max-tokens = 8 }\n"
+	                    "profile \"a b\" {\n"
+	                    " system = \"\xc3\"\n"
+	                    " model = \"\xc3\xbc\"\n"
+	                    " temperature = -1\n"
+	                    "}\n"
+	                    "profile \"bell\" {\n system = \"\a\"\n}\n",
+	             "16: profile \"a b\": a name is 1 to 32 of A-Z a-z 0-9 _ -\n"
+	             "18: model \"\xc3\xbc\": only printable ASCII is allowed here\n"
+	             "17: system \"\xc3\": the text is not UTF-8\n"
+	             "19: temperature must be from 0 to 2\n"
+	             "22: system \"\a\": control bytes other than line ends and tabs are not allowed here\n"
+	             "13: max-messages must be from 1 to 100000\n"
+	             "7: temperature must be from 0 to 2\n"
+	             "11: max-tokens is above max-tokens-limit\n"
+	             "8: models \"\": a model has a name\n"
+	             "9: the max-tokens of profile \"short\" is above max-tokens-limit\n"
+	             "9: there is no section profile \"nowhere\"");
 }
 
 static void test_syntax(void **state)
@@ -400,6 +481,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
 	    cmocka_unit_test(test_syntax),   cmocka_unit_test(test_all_errors_are_reported),
+	    cmocka_unit_test(test_request),  cmocka_unit_test(test_request_errors),
 	    cmocka_unit_test(test_required), cmocka_unit_test(test_legacy),
 	    cmocka_unit_test(test_lengths),  cmocka_unit_test(test_urls),
 	    cmocka_unit_test(test_file),     cmocka_unit_test(test_paths),

@@ -13,16 +13,21 @@
 
 #include "daemon/streamer/chat_event.h"
 #include "daemon/streamer/request.h"
+#include "daemon/streamer/response_headers.h"
 #include "daemon/streamer/text.h"
 #include "daemon/streamer/upstream_head.h"
+#include "lib/wire.h"
 
-static void refuse_bytes(const char *data, size_t len)
+static const struct config_request limits = {.max_prompt = 4096, .max_messages = 4, .max_attachments = 2};
+
+static void refuse_bytes(const char *bytes, size_t len)
 {
+	struct data data = data_borrow(span_of(bytes, len));
 	struct request request;
 	const char *error = NULL;
 
-	if (request_parse(&request, span_of(data, len), &error) != -EINVAL)
-		fail_msg("taken: %s", data);
+	if (request_parse(&request, &data, &limits, &error) != -EINVAL)
+		fail_msg("taken: %s", bytes);
 	assert_non_null(error);
 	request_free(&request);
 }
@@ -32,12 +37,14 @@ static void refuse(const char *data)
 	refuse_bytes(data, strlen(data));
 }
 
-static void take(struct request *request, const char *data)
+static void take(struct request *request, const char *text)
 {
+	static struct data data;
 	const char *error = NULL;
 
-	if (request_parse(request, span_of_string(data), &error) != 0)
-		fail_msg("refused (%s): %s", error, data);
+	data = data_borrow(span_of_string(text));
+	if (request_parse(request, &data, &limits, &error) != 0)
+		fail_msg("refused (%s): %s", error, text);
 	assert_null(error);
 }
 
@@ -53,7 +60,7 @@ static void test_prompt(void **state)
 	assert_string_equal(request.model, "m");
 	assert_string_equal(request.system, "s");
 	assert_int_equal(json_integer_value(request.max_tokens), 7);
-	assert_true(json_number_value(request.temperature) == 0.5);
+	assert_true(json_number_value(request_member(&request, "temperature")) == 0.5);
 	assert_null(request.messages);
 	request_free(&request);
 }
@@ -125,6 +132,58 @@ static void test_wrong(void **state)
 	    "{\"temperature\":-1}",
 	    "{\"temperature\":1e999}",
 	    "{\"temperature\":NaN}",
+	    "{\"temperature\":2.1}",
+	    "{\"model\":\"\"}",
+	    "{\"profile\":1}",
+	    "{\"max_tokens\":100000001}",
+	    "{\"max_completion_tokens\":0}",
+	    "{\"max_completion_tokens\":5,\"max_tokens\":5}",
+	    "{\"top_p\":1.1}",
+	    "{\"top_p\":-0.1}",
+	    "{\"top_p\":\"1\"}",
+	    "{\"presence_penalty\":-2.1}",
+	    "{\"frequency_penalty\":2.1}",
+	    "{\"seed\":1.5}",
+	    "{\"seed\":9223372036854775808}",
+	    "{\"n\":2}",
+	    "{\"n\":1.0}",
+	    "{\"stop\":\"\"}",
+	    "{\"stop\":[]}",
+	    "{\"stop\":[\"a\",\"\"]}",
+	    "{\"stop\":[\"a\",1]}",
+	    "{\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}",
+	    "{\"stop\":{}}",
+	    "{\"logit_bias\":{\"50256\":-101}}",
+	    "{\"logit_bias\":{\"50256\":\"-100\"}}",
+	    "{\"logit_bias\":[]}",
+	    "{\"logprobs\":1}",
+	    "{\"top_logprobs\":21}",
+	    "{\"reasoning_effort\":\"\"}",
+	    "{\"response_format\":\"json_object\"}",
+	    "{\"response_format\":{}}",
+	    "{\"tools\":[]}",
+	    "{\"tools\":[{\"function\":{}}]}",
+	    "{\"tools\":{\"type\":\"function\"}}",
+	    "{\"tool_choice\":1}",
+	    "{\"tool_choice\":{}}",
+	    "{\"parallel_tool_calls\":\"yes\"}",
+	    "{\"user\":\"\"}",
+	    "{\"user\":7}",
+	    "{\"test_pattern\":\"\"}",
+	    "{\"test_pattern\":\" a\"}",
+	    "{\"test_pattern\":\"a \"}",
+	    "{\"test_pattern\":\"a\\r\\nX-Evil: 1\"}",
+	    "{\"test_pattern\":\"\\u00fc\"}",
+	    "{\"image_path\":\"/etc/passwd\"}",
+	    "{\"image_paths\":[]}",
+	    "{\"attachments\":{\"a\":\"b.png\"}}",
+	    "{\"images\":{}}",
+	    "{\"images\":[{}]}",
+	    "{\"images\":[\"aGVsbG8=\"]}",
+	    "{\"image_base64\":1}",
+	    /* limits */
+	    "{\"messages\":[{\"role\":\"a\"},{\"role\":\"b\"},{\"role\":\"c\"},{\"role\":\"d\"},{\"role\":\"e\"}]}",
+	    "{\"images\":[{},{},{}]}",
 	};
 
 	(void)state;
@@ -132,6 +191,132 @@ static void test_wrong(void **state)
 		refuse(wrong[i]);
 	refuse_bytes("{\"prompt\":\"a\"}\0", 15);
 	refuse_bytes("\0", 1);
+}
+
+/* What is at the edge of its range, and null in the place of everything. */
+static void test_options(void **state)
+{
+	static const char *const right[] = {
+	    "{\"temperature\":0,\"top_p\":1,\"presence_penalty\":-2,\"frequency_penalty\":2.0,\"n\":1}",
+	    "{\"temperature\":2,\"top_p\":0.0,\"seed\":-9223372036854775808,\"top_logprobs\":20,\"logprobs\":true}",
+	    "{\"stop\":\"a\"}",
+	    "{\"stop\":[\"a\",\"b\",\"c\",\"d\"],\"logit_bias\":{\"1\":-100,\"2\":100.0},\"user\":\"u\"}",
+	    "{\"tools\":[{\"type\":\"function\"}],\"tool_choice\":\"auto\",\"parallel_tool_calls\":false}",
+	    "{\"tool_choice\":{\"type\":\"function\"},\"response_format\":{\"type\":\"json_object\"}}",
+	    "{\"max_completion_tokens\":100000000,\"reasoning_effort\":\"low\",\"test_pattern\":\"a b\"}",
+	    "{\"temperature\":null,\"top_p\":null,\"seed\":null,\"n\":null,\"stop\":null,\"tools\":null,\"user\":null,"
+	    "\"images\":null,\"attachments\":null,\"image_path\":null,\"response_headers\":null,\"profile\":null,"
+	    "\"max_tokens\":null,\"max_completion_tokens\":null,\"test_pattern\":null,\"image_base64\":null}",
+	    "{\"messages\":[{\"role\":\"a\"},{\"role\":\"b\"},{\"role\":\"c\"},{\"role\":\"d\"}],\"attachments\":[]}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		struct request request;
+
+		take(&request, right[i]);
+		request_free(&request);
+	}
+}
+
+/* As many bytes as the limit says, and one more. */
+static void test_length(void **state)
+{
+	char text[4097 + 1];
+	struct request request;
+
+	(void)state;
+	memset(text, ' ', sizeof(text));
+	text[0] = '{';
+	text[4095] = '}';
+	text[4096] = '\0';
+	take(&request, text);
+	request_free(&request);
+	text[4096] = ' ';
+	text[4097] = '\0';
+	refuse(text);
+}
+
+static void merge(const char *application, const char *fields, const char *expected)
+{
+	struct text out = {0};
+	json_t *object = json_loads(fields, JSON_REJECT_DUPLICATES, NULL);
+
+	assert_null(response_headers_check(object));
+	assert_int_equal(response_headers_merge(span_of_string(application), object, &out), 0);
+	assert_true(span_equal_string(text_span(&out), expected));
+	assert_true(wire_headers_valid(text_span(&out)));
+	text_free(&out);
+	json_decref(object);
+}
+
+static void test_response_headers(void **state)
+{
+	static const char *const wrong[] = {
+	    "[]",
+	    "\"X-A: 1\"",
+	    "{\"X-A\":1}",
+	    "{\"X-A\":null}",
+	    "{\"X-A\":[\"1\"]}",
+	    "{\"X-A\":\"1\",\"x-a\":\"2\"}",
+	    "{\"\":\"1\"}",
+	    "{\"X A\":\"1\"}",
+	    "{\"X-A:\":\"1\"}",
+	    "{\"X-\\u00fc\":\"1\"}",
+	    "{\"X-A\":\"1\\r\\nX-B: 2\"}",
+	    "{\"X-A\":\"1\\n\"}",
+	    "{\"X-A\":\"1\\u0001\"}",
+	    "{\"X-A\":\"1\\u007f\"}",
+	    "{\"X-A\\r\\nX-B\":\"1\"}",
+	    "{\"Transfer-Encoding\":\"chunked\"}",
+	    "{\"content-length\":\"1\"}",
+	    "{\"Connection\":\"keep-alive\"}",
+	    "{\"Upgrade\":\"h2c\"}",
+	    "{\"Trailer\":\"a\"}",
+	    "{\"ETag\":\"a\"}",
+	    "{\"X-Socket-Handoff\":\"/run/x\"}",
+	    "{\"X_Handoff_Data\":\"a\"}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		json_t *object = json_loads(wrong[i], JSON_DECODE_ANY, NULL);
+
+		assert_non_null(object);
+		if (response_headers_check(object) == NULL)
+			fail_msg("taken: %s", wrong[i]);
+		json_decref(object);
+	}
+	merge("", "{}", "");
+	merge("", "{\"X-A\":\"\",\"X-B\":\"a, \\u00fc\"}", "X-A: \r\nX-B: a, \xc3\xbc\r\n");
+	merge("X-A: 1\r\nX-AB: 2\r\nVary: a\r\n", "{\"x-a\":\"9\"}", "X-AB: 2\r\nVary: a\r\nx-a: 9\r\n");
+	merge("Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n", "{\"set-cookie\":\"c=3\"}",
+	      "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nset-cookie: c=3\r\n");
+}
+
+/* More fields than are taken, and more bytes than a handoff carries. */
+static void test_response_headers_limits(void **state)
+{
+	json_t *object = json_object();
+	struct text out = {0}, application = {0};
+	char name[16];
+
+	(void)state;
+	for (int i = 0; i < RESPONSE_HEADERS_FIELDS_MAX; i++) {
+		snprintf(name, sizeof(name), "X-%d", i);
+		json_object_set_new(object, name, json_string("1"));
+	}
+	assert_null(response_headers_check(object));
+	while (application.len < RESPONSE_HEADERS_MAX)
+		text_add_string(&application, "A: 345678901234\r\n");
+	assert_int_equal(response_headers_merge(span_of(application.data, (size_t)17 * 1024), object, &out), 0);
+	text_free(&out);
+	assert_int_equal(response_headers_merge(text_span(&application), object, &out), -EINVAL);
+	text_free(&out);
+	json_object_set_new(object, "X-One-More", json_string("1"));
+	assert_non_null(response_headers_check(object));
+	text_free(&application);
+	json_decref(object);
 }
 
 /* {"a":[[[...]]]} with this many levels in all. */
@@ -321,9 +506,19 @@ static void test_upstream_head(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_prompt), cmocka_unit_test(test_optional), cmocka_unit_test(test_wrong),
-	    cmocka_unit_test(test_depth),  cmocka_unit_test(test_events),   cmocka_unit_test(test_finish),
-	    cmocka_unit_test(test_escape), cmocka_unit_test(test_halves),   cmocka_unit_test(test_upstream_head),
+	    cmocka_unit_test(test_prompt),
+	    cmocka_unit_test(test_optional),
+	    cmocka_unit_test(test_wrong),
+	    cmocka_unit_test(test_options),
+	    cmocka_unit_test(test_length),
+	    cmocka_unit_test(test_response_headers),
+	    cmocka_unit_test(test_response_headers_limits),
+	    cmocka_unit_test(test_depth),
+	    cmocka_unit_test(test_events),
+	    cmocka_unit_test(test_finish),
+	    cmocka_unit_test(test_escape),
+	    cmocka_unit_test(test_halves),
+	    cmocka_unit_test(test_upstream_head),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
