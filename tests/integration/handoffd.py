@@ -17,6 +17,7 @@ class Handoffd:
                 the section and its options. A user is added when we are root.
     listens     {"chat": {"backend": "demo"}}; the socket is <state>/run/NAME.sock; allow-peer and group are added
     upstreams   {"mock": {"url": ..., "ca-file": ...}}
+    profiles    {"short": {"model": ...}}
     options     at top level, e.g. {"log-debug": "true"}
     """
 
@@ -24,7 +25,7 @@ class Handoffd:
     ready = re.compile(r"handoffd\[\d+\]: event=ready")
 
     def __init__(self, env: Env, backends=None, listens=None, upstreams=None, keys: KeyRing = None, options=None,
-                 allow_peer=(UID_APACHE,), wait: bool = True):
+                 allow_peer=(UID_APACHE,), wait: bool = True, profiles=None):
         self.env = env
         self.root = env.folder("handoffd", 0o711)
         self.run = self.root / "run"
@@ -33,7 +34,7 @@ class Handoffd:
         self.backends = backends or {"demo": {"type": "demo", "delay": 1}}
         self.listens = listens or {"chat": {"backend": next(iter(self.backends))}}
         self.conf_file = self.root / "handoffd.conf"
-        self.conf_file.write_text(self._config(upstreams or {}, options or {}, allow_peer))
+        self.conf_file.write_text(self._config(upstreams or {}, options or {}, allow_peer, profiles or {}))
         self.conf_file.chmod(0o644)
         self.log = Watched(self.root / "handoffd.log")
         self.log.suspicious = self.suspicious
@@ -51,7 +52,7 @@ class Handoffd:
         return f'{kind} "{title}" {{\n' + "".join(f"    {name} = {self._value(value)}\n"
                                                    for name, value in options.items()) + "}\n"
 
-    def _config(self, upstreams, options, allow_peer) -> str:
+    def _config(self, upstreams, options, allow_peer, profiles) -> str:
         top = {"runtime-dir": self.run / "roles", "key-file": self.keys.file(UID_GATE), **options}
         if AS_ROOT:
             top = {"gate-user": UID_GATE, "dialer-user": UID_DIALER, "streamer-user": UID_STREAMER, **top}
@@ -59,6 +60,8 @@ class Handoffd:
                        for name, value in top.items())
         for name, values in upstreams.items():
             text += self._section("upstream", name, values)
+        for name, values in profiles.items():
+            text += self._section("profile", name, values)
         for number, (name, values) in enumerate(self.backends.items()):
             users = {"user": str(UID_STREAMER + number)} if AS_ROOT else {}
             text += self._section("backend", name, {**users, **values})
