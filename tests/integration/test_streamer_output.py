@@ -10,7 +10,7 @@ import pytest
 from client import HttpError
 from env import Handoffd, wait_for
 from test_streamer_demo import Exchange, TEXT, exchange, prompt_data
-from test_streamer_openai import CONTENT, openai_factory, scripted, sse_script  # noqa: F401, fixtures
+from test_streamer_openai import CONTENT, authority, openai_factory, scripted, sse_script  # noqa: F401, fixtures
 
 DONE = b"data: [DONE]\n\n"
 FINISH = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'

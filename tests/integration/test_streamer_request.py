@@ -12,7 +12,7 @@ import pytest
 
 from env import ScriptedUpstream, proc_status, wait_for
 from test_streamer_demo import TEXT, Exchange, exchange, prompt_data, refused
-from test_streamer_openai import openai_factory, scripted  # noqa: F401: fixtures
+from test_streamer_openai import authority, only_http1, openai_factory, scripted  # noqa: F401, fixtures
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MIB = 1 << 20
@@ -116,6 +116,7 @@ def test_client_that_leaves_frees_the_request(scripted):
     wait_for(lambda: daemon.counters("streamer").get("handoffd_request_bytes", 0) == 0, 3, "the request to be forgotten")
 
 
+@only_http1
 def test_sent_again_from_the_start(scripted):
     """A kept connection turns out to be closed when the request goes out: all of it comes by another one."""
     closing = threading.Event()
