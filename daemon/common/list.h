@@ -35,6 +35,18 @@ static inline void list_append(struct list *list, struct list *node)
 	list->previous = node;
 }
 
+/* All nodes of one list become another's, which is made by that. */
+static inline void list_take(struct list *list, struct list *from)
+{
+	list_init(list);
+	if (list_empty(from))
+		return;
+	*list = *from;
+	list->next->previous = list;
+	list->previous->next = list;
+	list_init(from);
+}
+
 static inline void list_remove(struct list *node)
 {
 	/* The analyzer cannot see that a node which was taken out is never found again.

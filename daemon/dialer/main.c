@@ -6,7 +6,10 @@
  *     gate.c       the gate's connection, by which streamers are introduced
  *     streamer.c   one streamer's wishes
  *     connector.c  one connection on its way
+ *     names.c      addresses of hosts, remembered
  *     resolver.c   c-ares on the event loop
+ *     address.c    which addresses are public
+ *     backoff.c    leaving alone what cannot be reached
  */
 #include <signal.h>
 #include <string.h>
@@ -15,6 +18,7 @@
 #include "daemon/common/metrics.h"
 #include "daemon/common/role.h"
 #include "gate.h"
+#include "names.h"
 #include "resolver.h"
 
 #define BACKLOG 16
@@ -52,6 +56,7 @@ int main(int argc, char **argv)
 	status = resolver_init(loop);
 	if (status != ARES_SUCCESS)
 		fatal("c-ares cannot be initialised: %s", ares_strerror(status));
+	names_init(loop);
 	/* Nothing to read again. */
 	signal(SIGHUP, SIG_IGN);
 	ev_signal_init(&terminate, on_terminate, SIGTERM);

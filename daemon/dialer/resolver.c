@@ -4,8 +4,6 @@
  */
 #include "resolver.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
 
@@ -105,26 +103,10 @@ int resolver_init(struct ev_loop *event_loop)
 	return ares_init_options(&resolver, &options, ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
 }
 
-/* c-ares 1.18 asks name servers even about the text of an address, unless it is told which family that is. */
-static int family_of(const char *host)
+void resolver_lookup(const char *host, ares_addrinfo_callback callback, void *data)
 {
-	struct in6_addr address;
+	const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
-	if (inet_pton(AF_INET, host, &address) == 1)
-		return AF_INET;
-	return inet_pton(AF_INET6, host, &address) == 1 ? AF_INET6 : AF_UNSPEC;
-}
-
-void resolver_lookup(const char *host, uint16_t port, ares_addrinfo_callback callback, void *data)
-{
-	const struct ares_addrinfo_hints hints = {
-	    .ai_flags = ARES_AI_NUMERICSERV,
-	    .ai_family = family_of(host),
-	    .ai_socktype = SOCK_STREAM,
-	};
-	char service[8];
-
-	snprintf(service, sizeof(service), "%u", port);
-	ares_getaddrinfo(resolver, host, service, &hints, callback, data);
+	ares_getaddrinfo(resolver, host, NULL, &hints, callback, data);
 	schedule_timeout();
 }

@@ -142,8 +142,7 @@ static int add_wish(struct streamer *streamer, const struct message_dial *messag
 	wish = calloc(1, sizeof(*wish));
 	if (wish == NULL)
 		return -ENOMEM;
-	wish->connector =
-	    connector_start(streamer->loop, &streamer->config->upstreams[message->upstream], on_dialed, wish);
+	wish->connector = connector_start(streamer->loop, streamer->config, message->upstream, on_dialed, wish);
 	if (wish->connector == NULL) {
 		free(wish);
 		return -ENOMEM;

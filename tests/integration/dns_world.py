@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A world of its own for one dialer: run by test_cage.py under `unshare --mount --net`.
+"""A world of its own for one dialer: run by test_dialer.py under `unshare --mount --net`.
 
-    dns_world.py DIALER CONFIG SOCKET GATE_UID
+    dns_world.py DIALER CONFIG SOCKET GATE_UID [ROUND...]
 
 Brings up loopback, makes 127.0.0.1 the only name server and answers there, starts the dialer with SOCKET at descriptor 3,
-asks it, as a streamer that the gate introduced, for upstream 0, and prints "ok PEER" or the error's name; then "tcp N",
-how many questions came over TCP; then "exit STATUS" of the dialer.
+asks it, as a streamer that the gate introduced, for upstream 0, and prints "ok PEER SECONDS" or the error's name and the
+seconds; then "questions UDP TCP", how many came; then "exit STATUS" of the dialer. Each ROUND (default: 1) is a number of
+connections asked for at once, or "sleep SECONDS".
+
+Upstreams listen on 127.0.0.1:8080, on [::1]:8080, on PUBLIC:8080 and on the unix socket SOCKET.upstream; 127.0.0.2 to
+127.0.0.4 answer nothing.
 """
 import array
 import errno
@@ -18,10 +22,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 MESSAGE_STREAMER_CHANNEL, MESSAGE_DIAL = 2, 3  # daemon/common/messages.h
-ADDRESSES = {1: ["192.0.2.1", "127.0.0.1"], 28: ["2001:db8::1", "::1"]}
-over_tcp = []
+PUBLIC = "93.184.216.34"
+ADDRESSES = {  # of the name's first label: IPv4, IPv6
+    b"several": (["192.0.2.1", "127.0.0.1"], ["2001:db8::1"]),
+    b"long": (["127.0.0.1"], []),
+    b"mixed": (["10.0.0.1", "127.0.0.1", "169.254.169.254", PUBLIC], ["::1", "::ffff:127.0.0.1", "fd00::1"]),
+    b"mapped": ([], ["::ffff:127.0.0.1"]),
+    b"translated": ([], ["64:ff9b::7f00:1"]),
+    b"slow": (["127.0.0.2", "127.0.0.1"], []),
+    b"six": (["127.0.0.2", "127.0.0.3", "127.0.0.4"], ["::ffff:127.0.0.1"]),
+}
+over_udp, over_tcp = [], []
 
 
 def loopback_up():
@@ -29,22 +43,33 @@ def loopback_up():
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
 
 
+def public_address():
+    """A second address of loopback that is nobody's private one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        address = struct.pack("<HH4s8x", socket.AF_INET, 0, socket.inet_aton(PUBLIC))
+        fcntl.ioctl(any_socket, 0x8916, struct.pack("16s16s8x", b"lo:1", address))  # SIOCSIFADDR
+
+
 def answer(question, truncated):
-    """Several addresses for every name; over UDP only the advice to ask over TCP for names with "long" in them."""
+    """The addresses of a name, or that there is no such name; over UDP only the advice to ask over TCP for names with
+    "long" in them."""
     end = question.index(b"\0", 12) + 5
     kind = struct.unpack(">H", question[end - 4:end - 2])[0]
-    addresses = [] if truncated else ADDRESSES.get(kind, [])
-    head = question[:2] + struct.pack(">HHHHH", 0x8380 if truncated else 0x8180, 1, len(addresses), 0, 0)
+    known = ADDRESSES.get(question[13:13 + question[12]].lower())
+    addresses = [] if truncated or known is None else known[0 if kind == 1 else 1]
+    flags = 0x8380 if truncated else 0x8183 if known is None else 0x8180
+    head = question[:2] + struct.pack(">HHHHH", flags, 1, len(addresses), 0, 0)
     records = b""
     for address in addresses:
         raw = socket.inet_pton(socket.AF_INET if kind == 1 else socket.AF_INET6, address)
-        records += b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 60, len(raw)) + raw
+        records += b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 1, len(raw)) + raw
     return head + question[12:end] + records
 
 
 def serve_udp(server):
     while True:
         question, peer = server.recvfrom(4096)
+        over_udp.append(question)
         server.sendto(answer(question, b"\4long" in question), peer)
 
 
@@ -90,34 +115,74 @@ def start_dialer(program, config, path):
     return dialer
 
 
-def dial(path):
-    gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    gate.connect(path)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    gate.sendmsg([struct.pack("<IIII", MESSAGE_STREAMER_CHANNEL, 16, 0, 0)],
-                 [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))])
-    theirs.close()
-    ours.settimeout(10)
-    ours.send(struct.pack("<IIII", MESSAGE_DIAL, 16, 7, 0))
-    message, fds, _, _ = socket.recv_fds(ours, 64, 1)
-    if len(message) != 16:
-        return "channel closed"
-    error = -struct.unpack("<IIIi", message)[3]
-    return "ok " + socket.socket(fileno=fds[0]).getpeername()[0] if error == 0 else errno.errorcode[error]
+def listeners(path):
+    """All that can be connected to; each has to stay referenced."""
+    opened = [socket.create_server((address, 8080)) for address in ("127.0.0.1", PUBLIC)]
+    opened.append(socket.create_server(("::1", 8080), family=socket.AF_INET6))
+    opened.append(socket.socket(socket.AF_UNIX))
+    opened[-1].bind(path)
+    os.chmod(path, 0o666)
+    opened[-1].listen()
+    for address in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
+        silent = socket.create_server((address, 8080), backlog=0)
+        opened.append(silent)
+        for _ in range(4):  # what does not fit its queue gets no answer
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+            opened.append(filler)
+    return opened
+
+
+class Dialing:
+    """The gate that introduced a streamer, and that streamer."""
+
+    def __init__(self, path):
+        self.gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.gate.connect(path)
+        self.streamer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.gate.sendmsg([struct.pack("<IIII", MESSAGE_STREAMER_CHANNEL, 16, 0, 0)],
+                          [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))])
+        theirs.close()
+        self.streamer.settimeout(10)
+
+    def dial(self, count):
+        started = time.monotonic()
+        for number in range(count):
+            self.streamer.send(struct.pack("<IIII", MESSAGE_DIAL, 16, number, 0))
+        for _ in range(count):
+            print(self.answer(), f"{time.monotonic() - started:.2f}")
+
+    def answer(self):
+        message, fds, _, _ = socket.recv_fds(self.streamer, 64, 1)
+        if len(message) != 16:
+            return "channel closed"
+        error = -struct.unpack("<IIIi", message)[3]
+        if error:
+            return errno.errorcode[error]
+        with socket.socket(fileno=fds[0]) as connected:
+            peer = connected.getpeername()
+            return "ok " + (peer if isinstance(peer, str) else peer[0])
 
 
 def main():
-    program, config, path, gate_uid = sys.argv[1:]
+    program, config, path, gate_uid, *rounds = sys.argv[1:]
     loopback_up()
+    public_address()
     name_server()
-    upstream = socket.create_server(("127.0.0.1", 8080))
+    upstreams = listeners(path + ".upstream")
     dialer = start_dialer(program, config, path)
     # The dialer asks who connects; root stays to come back to, to stop it.
     os.setresuid(int(gate_uid), int(gate_uid), 0)
-    print(dial(path))
-    print("tcp", len(over_tcp))
+    dialing = Dialing(path)
+    for each in rounds or ["1"]:
+        if each.startswith("sleep "):
+            time.sleep(float(each.removeprefix("sleep ")))
+        else:
+            dialing.dial(int(each))
+    print("questions", len(over_udp), len(over_tcp))
     os.setresuid(0, 0, 0)
-    upstream.close()
+    del upstreams
     dialer.send_signal(signal.SIGTERM)
     print("exit", dialer.wait(timeout=10))
 

@@ -431,38 +431,3 @@ def test_a_call_outside_the_policy_ends_the_process(start_gate, scratch):
         tracer.kill()
         tracer.wait()
         process.stderr.close()
-
-
-# ---------------------------------------------------------------- the dialer's network
-
-DIALER_CONFIG = """
-runtime-dir = "{dir}"
-{users}
-listen "{dir}/chat.sock" {{ backend = "b" allow-peer = {{ "65533" }} }}
-backend "b" {{ type = "openai" upstream = "u" }}
-upstream "u" {{ url = "http://{host}/v1" }}
-"""
-
-
-@needs_root
-@pytest.mark.parametrize("host, result, over_tcp", [
-    ("several.test:8080", "ok 127.0.0.1", False),  # addresses of both families, the others unreachable
-    ("long.long.test:8080", "ok 127.0.0.1", True),
-    ("localhost:8080", "ok 127.0.0.1", False),
-    ("127.0.0.1:8080", "ok 127.0.0.1", False),
-    ("127.0.0.1:1", "ECONNREFUSED", False),
-])
-def test_dialer_resolves_and_connects_in_its_cage(env, scratch, host, result, over_tcp):
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-mn", "true"], check=False).returncode != 0:
-        pytest.skip("needs mount and network namespaces of its own")
-    users = "\n".join(f'{role}-user = "{uid}"' for role, uid in UIDS.items())
-    config = scratch / "dialer.conf"
-    config.write_text(DIALER_CONFIG.format(dir=scratch, users=users, host=host), encoding="ascii")
-    os.chmod(config, 0o644)
-    world = subprocess.run(["unshare", "--mount", "--net", "/usr/bin/python3",
-                            str(Path(__file__).with_name("dns_world.py")), str(env.bin / "handoffd-dialer"),
-                            str(config), str(scratch / "dialer.sock"), str(UIDS["gate"])],
-                           capture_output=True, text=True, timeout=60, check=False)
-    lines = world.stdout.splitlines()
-    assert lines[:1] == [result] and lines[-1:] == ["exit 0"], world.stdout + world.stderr
-    assert (lines[1] != "tcp 0") == over_tcp, world.stdout

@@ -18,6 +18,7 @@
 
 #include "daemon/common/channel.h"
 #include "daemon/common/log.h"
+#include "daemon/dialer/names.h"
 #include "daemon/dialer/resolver.h"
 #include "daemon/dialer/streamer.h"
 
@@ -26,8 +27,8 @@ static struct config_backend backends[2] = {
     {.name = "ai", .type = BACKEND_OPENAI, .workers = 1, .upstream = 1},
 };
 static struct config_upstream upstreams[4] = {
-    {.name = "other", .host = "127.0.0.1", .connect_timeout_ms = 1000},
-    {.name = "up", .host = "127.0.0.1", .connect_timeout_ms = 1000},
+    {.name = "other", .host = "127.0.0.1", .unix_socket = "", .connect_timeout_ms = 1000},
+    {.name = "up", .host = "127.0.0.1", .unix_socket = "", .connect_timeout_ms = 1000},
 };
 static struct config config = {.backends = backends, .n_backends = 2, .upstreams = upstreams, .n_upstreams = 2};
 
@@ -104,7 +105,13 @@ static void test_connected_socket(void **state)
 	struct sockaddr_in peer;
 	socklen_t len = sizeof(peer);
 	struct message_dialed dialed;
-	int on = 0;
+	static const struct {
+		int level, name, value;
+	} set[] = {
+	    {IPPROTO_TCP, TCP_NODELAY, 1},    {SOL_SOCKET, SO_KEEPALIVE, 1},          {IPPROTO_TCP, TCP_KEEPIDLE, 30},
+	    {IPPROTO_TCP, TCP_KEEPINTVL, 10}, {IPPROTO_TCP, TCP_USER_TIMEOUT, 60000},
+	};
+	int value = 0;
 
 	(void)state;
 	upstreams[1].host = "127.0.0.1";
@@ -116,9 +123,11 @@ static void test_connected_socket(void **state)
 	assert_int_equal(getpeername(fd, (struct sockaddr *)&peer, &len), 0);
 	assert_int_equal(ntohs(peer.sin_port), upstreams[1].port);
 	assert_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
-	len = sizeof(on);
-	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len), 0);
-	assert_int_not_equal(on, 0);
+	for (size_t i = 0; i < sizeof(set) / sizeof(set[0]); i++) {
+		len = sizeof(value);
+		assert_int_equal(getsockopt(fd, set[i].level, set[i].name, &value, &len), 0);
+		assert_int_equal(value, set[i].value);
+	}
 	close_channel();
 }
 
@@ -234,6 +243,7 @@ static int start(void **state)
 {
 	(void)state;
 	loop = ev_default_loop(EVFLAG_AUTO);
+	names_init(loop);
 	if (resolver_init(loop) != ARES_SUCCESS)
 		return -1;
 	upstreams[1].port = listen_somewhere();
