@@ -76,6 +76,16 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 	  "HTTP requests to upstreams")                                                                                \
 	X(METRIC_TRANSFERS_CANCELLED, "handoffd_upstream_cancelled_total", COUNTER, NONE, BY_STREAMER,                 \
 	  "HTTP requests to upstreams that were ended before their answer did")                                        \
+	X(METRIC_RETRIES, "handoffd_upstream_retries_total", COUNTER, NONE, BY_STREAMER,                               \
+	  "HTTP requests that were sent once more because the upstream had not begun with them")                       \
+	X(METRIC_BREAKER_OPEN, "handoffd_breaker_open", GAUGE, NONE, BY_STREAMER,                                      \
+	  "Streamers that ask their upstream nothing now because it failed")                                           \
+	X(METRIC_BREAKER_OPENED, "handoffd_breaker_opened_total", COUNTER, NONE, BY_STREAMER,                          \
+	  "Times that an upstream failed so often that it was no longer asked")                                        \
+	X(METRIC_BREAKER_REFUSED, "handoffd_breaker_refused_total", COUNTER, NONE, BY_STREAMER,                        \
+	  "Requests that were not sent for that")                                                                      \
+	X(METRIC_CONNECTION_WAITS, "handoffd_connection_waits_total", COUNTER, NONE, BY_STREAMER,                      \
+	  "HTTP/1.1 requests that had to wait for one of max-connections")                                             \
 	X(METRIC_DIALS, "handoffd_dials_total", COUNTER, NONE, BY_STREAMER,                                            \
 	  "Connections that streamers asked the dialer for")                                                           \
 	X(METRIC_DIALS_FAILED, "handoffd_dials_failed_total", COUNTER, NONE, BY_STREAMER,                              \

@@ -17,17 +17,16 @@
 #include "daemon/common/log.h"
 #include "daemon/common/role.h"
 #include "sse.h"
-#include "transport.h"
+#include "upstream.h"
 
-static const struct transport_ops *http;
-static struct transport *transport;
+static struct upstream *upstream;
 
 /* One stream's work. */
 struct chat {
 	struct stream *stream;
-	struct transfer *transfer; /* NULL before it starts and after its end */
-	struct request_body *body; /* NULL once it has been sent */
-	char *test_pattern;        /* for the request's head; NULL: none */
+	struct upstream_call *call; /* NULL before it starts and after its end */
+	struct request_body *body;  /* NULL once it has been sent */
+	char *test_pattern;         /* for the request's head; NULL: none */
 	struct sse sse;
 	uint16_t half; /* of a character that the upstream cut in two */
 	bool finished; /* a finish_reason was given */
@@ -111,6 +110,9 @@ static void fail_by_error(struct chat *chat, enum transfer_error error)
 	case TRANSFER_UNREACHABLE:
 	case TRANSFER_TLS:
 		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers could not be reached.", 0);
+		break;
+	case TRANSFER_BUSY:
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 503, "There are too many requests for the service that answers.", 1);
 		break;
 	case TRANSFER_NO_MEMORY:
 		fail(chat, OUTCOME_NO_MEMORY, 503, "There is no memory for this request.", 1);
@@ -197,7 +199,7 @@ static void on_end(void *user, enum transfer_error error)
 {
 	struct chat *chat = user;
 
-	chat->transfer = NULL;
+	chat->call = NULL;
 	if (error == TRANSFER_OK && chat->finished)
 		stream_done(chat->stream);
 	else
@@ -215,29 +217,34 @@ static void start(struct stream *stream)
 	struct transfer_field pattern = {.name = "x-test-pattern", .value = chat->test_pattern};
 	struct transfer_request request = {
 	    .body = chat->body, .fields = &pattern, .n_fields = chat->test_pattern != NULL};
+	unsigned retry_after;
 
 	chat->stream = stream;
-	chat->transfer = http->start(transport, &request, &transfer_events, chat);
-	if (chat->transfer == NULL)
+	chat->call = upstream_start(upstream, &request, &transfer_events, chat, &retry_after);
+	if (chat->call != NULL)
+		return;
+	if (retry_after > 0)
+		fail(chat, OUTCOME_UPSTREAM_ERROR, 503, "The service that answers is out of order.", retry_after);
+	else
 		fail_by_error(chat, TRANSFER_NO_MEMORY);
 }
 
-static void pause_transfer(struct stream *stream, bool paused)
+static void pause_call(struct stream *stream, bool paused)
 {
 	struct chat *chat = stream->work;
 
-	if (chat->transfer != NULL)
-		http->pause(chat->transfer, paused);
+	if (chat->call != NULL)
+		upstream_pause(chat->call, paused);
 }
 
 static void stop(void *work, bool whole)
 {
 	struct chat *chat = work;
 
-	if (chat->transfer != NULL && whole)
-		http->release(chat->transfer);
-	else if (chat->transfer != NULL)
-		http->cancel(chat->transfer);
+	if (chat->call != NULL && whole)
+		upstream_release(chat->call);
+	else if (chat->call != NULL)
+		upstream_cancel(chat->call, chat->stream->outcome == OUTCOME_UPSTREAM_TIMEOUT);
 	work_free(chat);
 }
 
@@ -260,10 +267,7 @@ static const char *authorization_read(const struct streamer *streamer)
 
 static void init(struct streamer *streamer)
 {
-	const struct config_upstream *upstream = &streamer->config->upstreams[streamer->backend->upstream];
-
-	http = upstream->http == HTTP_2 ? &transport_h2 : &transport_curl;
-	transport = http->init(streamer, upstream, "/chat/completions", authorization_read(streamer));
+	upstream = upstream_init(streamer, "/chat/completions", authorization_read(streamer));
 }
 
 const struct backend_type_ops backend_openai = {
@@ -272,6 +276,6 @@ const struct backend_type_ops backend_openai = {
     .init = init,
     .prepare = prepare,
     .start = start,
-    .pause = pause_transfer,
+    .pause = pause_call,
     .stop = stop,
 };

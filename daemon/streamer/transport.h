@@ -22,6 +22,7 @@ enum transfer_error {
 	TRANSFER_TLS,         /* the peer is not who it should be, or does not speak TLS */
 	TRANSFER_TIMEOUT,     /* connecting took too long */
 	TRANSFER_BROKEN,      /* broke off, or is not HTTP as we accept it */
+	TRANSFER_BUSY,        /* none of the connections that there may be became free in time */
 	TRANSFER_NO_MEMORY,
 };
 
@@ -46,7 +47,7 @@ struct transfer_field {
 struct transfer_request {
 	/* A JSON body, borrowed until request_sent() or end() was called, or release() or cancel() has returned. */
 	struct request_body *body;
-	/* Borrowed until start() has returned. */
+	/* Borrowed until start() has returned; what they point to as long as the body. */
 	const struct transfer_field *fields;
 	size_t n_fields;
 };

@@ -15,15 +15,17 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "curl_memory.h"
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
 #include "no_connect.h"
+#include "places.h"
 #include "transport.h"
 #include "trust.h"
 
 #define HEADERS_MAX         65536 /* bytes of the upstream's head */
 #define DIALS_MAX           3     /* connections for one transfer: a cached one can turn out to be closed */
-#define IDLE_CONNECTIONS    256
+#define IDLE_CONNECTIONS    256u
 #define RELEASE_MS          1000        /* for an answer to end by itself after what was wanted of it has come */
 #define RECEIVE_BUFFER      1024        /* libcurl keeps one for each transfer */
 #define PLACEHOLDER_ADDRESS "127.0.0.1" /* nobody connects to it: sockets come connected */
@@ -38,6 +40,7 @@ struct transport {
 	ev_timer timer;         /* libcurl's */
 	ev_timer release_timer; /* for the first of released */
 	struct dialer_link *dialer;
+	struct places places; /* one for each transfer: no two share a connection */
 	const struct config_upstream *upstream;
 	char *url;
 	struct curl_slist *resolve;
@@ -52,6 +55,7 @@ struct transfer {
 	CURL *easy;
 	const struct transfer_events *events; /* NULL: nobody is interested any more */
 	void *user;
+	struct place place;
 	struct dial_wait wait;
 	TAILQ_ENTRY(transfer) queue; /* of released, or of doomed */
 	struct request_body *body;   /* NULL once it has been sent */
@@ -88,6 +92,7 @@ static void transfer_free(struct transfer *transfer)
 
 	if (transfer->is_released)
 		TAILQ_REMOVE(&transport->released, transfer, queue);
+	places_leave(&transport->places, &transfer->place);
 	dial_cancel(transport->dialer, &transfer->wait);
 	curl_multi_remove_handle(transport->multi, transfer->easy);
 	curl_easy_cleanup(transfer->easy);
@@ -374,6 +379,11 @@ static CURLcode on_ssl_context(CURL *easy, void *context, void *user)
 
 /* ---------------------------------------------------------------- starting one */
 
+static int run(struct transfer *transfer)
+{
+	return curl_multi_add_handle(transfer->transport->multi, transfer->easy) == CURLM_OK ? 0 : -ENOMEM;
+}
+
 static void on_dialled(struct dial_wait *wait, int fd)
 {
 	struct transfer *transfer = (struct transfer *)((char *)wait - offsetof(struct transfer, wait));
@@ -383,7 +393,7 @@ static void on_dialled(struct dial_wait *wait, int fd)
 		return;
 	}
 	transfer->fd = fd;
-	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
+	if (run(transfer) != 0)
 		end(transfer, TRANSFER_NO_MEMORY);
 }
 
@@ -445,7 +455,6 @@ static CURLcode set_options(struct transfer *transfer)
 
 	SET(CURLOPT_URL, transport->url);
 	SET(CURLOPT_HTTPHEADER, transfer->headers);
-	SET(CURLOPT_USERAGENT, "handoffd/" HANDOFFD_VERSION);
 	SET(CURLOPT_OPENSOCKETFUNCTION, give_socket);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
@@ -454,6 +463,24 @@ static CURLcode set_options(struct transfer *transfer)
 	SET(CURLOPT_WRITEDATA, transfer);
 	SET(CURLOPT_PRIVATE, transfer);
 	return rc == CURLE_OK ? set_body(transfer) : rc;
+}
+
+static void on_place(struct place *place, int rc)
+{
+	struct transfer *transfer = (struct transfer *)((char *)place - offsetof(struct transfer, place));
+
+	if (rc != 0)
+		end(transfer, TRANSFER_BUSY);
+	else if (run(transfer) != 0)
+		end(transfer, TRANSFER_NO_MEMORY);
+}
+
+static int begin(struct transfer *transfer)
+{
+	if (places_take(&transfer->transport->places, &transfer->place))
+		return run(transfer);
+	metrics_add(METRIC_CONNECTION_WAITS, 1);
+	return 0;
 }
 
 static int headers_add(struct transfer *transfer, const struct transfer_field *field)
@@ -491,12 +518,13 @@ static struct transfer *start(struct transport *transport, const struct transfer
 	                              .easy = curl_easy_init(),
 	                              .events = events,
 	                              .user = user,
+	                              .place = {.done = on_place},
 	                              .wait = {.done = on_dialled},
 	                              .body = request->body,
 	                              .headers = transport->headers,
 	                              .fd = -1};
 	if (transfer->easy == NULL || headers_make(transfer, request) != 0 || set_options(transfer) != CURLE_OK ||
-	    curl_multi_add_handle(transport->multi, transfer->easy) != CURLM_OK) {
+	    begin(transfer) != 0) {
 		transfer_free(transfer);
 		return NULL;
 	}
@@ -605,6 +633,8 @@ static struct curl_slist *resolve_make(const struct config_upstream *upstream)
 
 static void multi_make(struct transport *transport)
 {
+	size_t most = transport->upstream->max_connections;
+
 	transport->multi = curl_multi_init();
 	transport->share = curl_share_init();
 	if (transport->multi == NULL || transport->share == NULL)
@@ -614,7 +644,8 @@ static void multi_make(struct transport *transport)
 	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport);
 	curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, set_timer);
 	curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport);
-	curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
+	curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS,
+	                  (long)(most < IDLE_CONNECTIONS ? most : IDLE_CONNECTIONS));
 	curl_multi_setopt(transport->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
 }
 
@@ -623,17 +654,20 @@ static struct transport *init(struct streamer *streamer, const struct config_ups
 {
 	struct transport *transport = calloc(1, sizeof(*transport));
 
-	if (transport == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (transport == NULL || curl_memory_init() != 0)
 		fatal("cannot initialise libcurl");
 	transport->loop = streamer->loop;
 	transport->dialer = &streamer->dialer;
 	transport->upstream = upstream;
+	places_init(&transport->places, streamer->loop, upstream->max_connections, upstream->connect_timeout_ms);
 	if (asprintf(&transport->url, "%s%s", upstream->url, path) < 0)
 		fatal("out of memory");
 	transport->resolve = resolve_make(upstream);
 	/* An empty Expect keeps libcurl from waiting for "100 Continue" before a long body. */
 	transport->headers =
 	    node("Content-Type: application/json", node("Accept: text/event-stream", node("Expect:", NULL)));
+	/* In the list that all share, not as an option that each transfer would copy. */
+	transport->headers = node("User-Agent: handoffd/" HANDOFFD_VERSION, transport->headers);
 	if (authorization[0] != '\0')
 		transport->headers = node(authorization, transport->headers);
 	if (upstream->tls) {

@@ -137,17 +137,27 @@ class ScriptedConnection:
 
 class ScriptedUpstream:
     """A raw TCP server for faults: script(connection) runs for each connection in a thread; the connection closes when
-    it returns. `connections` lists all of them; a script's exception other than OSError is kept in `errors`."""
+    it returns. `connections` lists all of them; a script's exception other than OSError is kept in `errors`. path: a
+    unix socket instead of a port."""
 
-    def __init__(self, script, tls: ssl.SSLContext = None, backlog: int = 128):
+    def __init__(self, script, tls: ssl.SSLContext = None, backlog: int = 128, port: int = 0, path=None):
         self.script, self.tls = script, tls
         self.connections, self.errors = [], []
         self.arrived = threading.Condition()
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=backlog)
-        self.port = self.sock.getsockname()[1]
+        self.sock = self._listen_unix(path, backlog) if path else \
+            socket.create_server(("127.0.0.1", port), backlog=backlog)
+        self.port = 0 if path else self.sock.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
         self.thread = threading.Thread(target=self._accept, daemon=True)
         self.thread.start()
+
+    @staticmethod
+    def _listen_unix(path, backlog: int) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(path))
+        os.chmod(path, 0o666)
+        sock.listen(backlog)
+        return sock
 
     def _accept(self):
         while True:
