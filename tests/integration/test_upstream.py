@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from env import ScriptedUpstream, wait_for
+from env import SANITIZE, ScriptedUpstream, wait_for
 from test_streamer_demo import Exchange, exchange, prompt_data
 from test_streamer_openai import KEY, openai_factory  # noqa: F401, a fixture
 
@@ -230,7 +230,35 @@ def test_a_redirect_is_not_followed(scripted):
         assert len(upstream.connections) == 1 and not elsewhere.connections
 
 
+def test_the_environment_says_nothing(env, monkeypatch, scripted):
+    """The supervisor gives its roles no environment, a unit of systemd might: no proxy, no .netrc. A role wipes it."""
+    programs = env.folder("programs", 0o755)
+    for program in env.bin.iterdir():
+        (programs / program.name).symlink_to(program)
+    home = env.folder("home", 0o755)
+    (home / ".netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+    (home / ".netrc").chmod(0o644)
+    names = ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+    with ScriptedUpstream(answer) as proxy:
+        lines = [f"export {name}=http://user:word@127.0.0.1:{proxy.port}" for name in names]
+        (programs / "handoffd-streamer").unlink()
+        (programs / "handoffd-streamer").write_text("\n".join(
+            ["#!/bin/sh", *lines, f"export HOME={home}", f'exec {env.bin}/handoffd-streamer "$@"', ""]))
+        (programs / "handoffd-streamer").chmod(0o755)
+        monkeypatch.setattr(env, "bin", programs)
+        upstream, daemon = scripted(answer, **{"credential-file": ""})
+        if os.geteuid() == 0:
+            environment = open(f"/proc/{daemon.pid('streamer')}/environ", "rb").read()
+            assert environment and environment.strip(b"\0") == b"", "the role has not wiped it"
+        assert exchange(daemon, prompt_data("x")).text() == "ok"
+        head = upstream.connections[0].request.partition(b"\r\n\r\n")[0].lower()
+        assert head.startswith(b"post /v1/chat/completions http/1.1\r\n")
+        assert b"authorization" not in head and b"proxy" not in head
+        assert not proxy.connections
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to read the memory of a process that is not dumpable")
+@pytest.mark.skipif(SANITIZE, reason="a sanitizer has terabytes of it, and copies")
 def test_the_credential_is_in_memory_once(scripted):
     """libcurl's copies of it do not outlive their requests."""
     upstream, daemon = scripted(answer)
