@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Handoffs through a real Apache to a daemon that is written in Python here: what arrives, what the client gets,
 and what happens when the daemon is slow, gone, full, or somebody else."""
+import contextlib
 import http.client
 import http.server
 import json
@@ -380,6 +381,54 @@ def test_rogue_takes_the_path_over(site):
     with rogue:
         assert site.fetch(site.target(site.plan())).status == 503
         assert rogue.accept().recv(10) == b""
+
+
+@pytest.mark.parametrize("moves", ["socket", "folder"])
+def test_path_that_changes_while_it_is_checked(site, moves):
+    """Somebody who may write there swaps the socket, or the folder that it is in, with a link to a listener outside of
+    the prefix, all the time: each client is refused or reaches the right one, and nobody knocks outside."""
+    site.expect("reason=path-forbidden", "reason=daemon-unreachable", "reason=daemon-timeout")
+    folder, away = site.socket_folder / f"swapped-{moves}", site.folder / f"away-{moves}"
+    folder.mkdir()
+    away.mkdir()
+    inside, path = site.socket_folder / "right.sock", folder / "chat.sock"
+    there, link, new = (site.socket_folder / name for name in ("there", "link", "new"))
+    stop = threading.Event()
+
+    def swap():
+        while not stop.is_set():
+            if moves == "socket":
+                new.symlink_to(away / "chat.sock")
+                new.replace(path)
+                os.link(inside, new)
+                new.replace(path)
+            else:
+                folder.rename(there)
+                link.symlink_to(away)
+                link.rename(folder)
+                folder.unlink()
+                there.rename(folder)
+    with site.listener(inside) as gate, site.listener(away / "chat.sock") as outside:
+        os.link(inside, path)
+        swapper = threading.Thread(target=swap)
+        swapper.start()
+        served, refused = 0, 0
+        try:
+            futures = [site.ask(site.plan(socket_path=str(path), signing={"socket": str(path)})) for _ in range(300)]
+            for future in futures:
+                while not future.done():
+                    with contextlib.suppress(TimeoutError):
+                        site.serve(gate, timeout=0.05)
+                    while gate.connections:  # none is kept: each client comes by the path
+                        gate.connections.pop().close()
+                served += future.result().status == 200
+                refused += future.result().status in (403, 503)
+        finally:
+            stop.set()
+            swapper.join()
+        assert served + refused == 300 and served and refused, (served, refused)
+        with pytest.raises(TimeoutError):
+            outside.accept(0.1)
 
 
 def test_daemon_restarts(site):

@@ -260,9 +260,11 @@ def test_receiver_that_stops_in_the_middle(site, stream, reads):
 def test_directives(env):
     """As they stand in the original's documentation."""
     for line in ("SocketHandoffEnabled On", "SocketHandoffEnabled Off", "SocketHandoffAllowedPrefix /run/",
-                 "SocketHandoffConnectTimeoutMs 1", "SocketHandoffConnectTimeoutMs 60000"):
+                 "SocketHandoffConnectTimeoutMs 1", "SocketHandoffConnectTimeoutMs 60000", "SocketHandoffSendTimeoutMs 200",
+                 "SocketHandoffSendTimeoutMs 60000", "SocketHandoffMaxRetries 0", "SocketHandoffMaxRetries 10"):
         conf = f"SocketHandoffProtocol raw\nSocketHandoffRequireToken Off\n{line}\n"
         assert Site.configtest(env, conf).returncode == 0, line
     for line in ("SocketHandoffConnectTimeoutMs 0", "SocketHandoffConnectTimeoutMs 60001", "SocketHandoffEnabled",
-                 "SocketHandoffAllowedPrefix"):
+                 "SocketHandoffAllowedPrefix", "SocketHandoffSendTimeoutMs 0", "SocketHandoffMaxRetries 11",
+                 "SocketHandoffMaxRetries x"):
         assert Site.configtest(env, f"SocketHandoffEnabled Off\n{line}\n").returncode != 0, line

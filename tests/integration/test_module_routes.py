@@ -280,6 +280,19 @@ def test_binding_names_the_peer_of_the_socket(site, gate, address):
     assert bindings[0] != bindings[1]
 
 
+def test_behind_the_proxy_protocol(env):
+    """A balancer in front says whom it speaks for: that address is for logs, the binding names the balancer's socket."""
+    with Everywhere(env, "event", "RemoteIPProxyProtocol On\n") as site, site.listener() as gate:
+        with socket.create_connection(("127.0.0.1", site.port), 10) as sock:
+            sock.settimeout(10)
+            host, port = sock.getsockname()
+            sock.sendall(b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\n" + site.request(site.plan("{}"), "/app.php"))
+            handoff, = site.serve(gate)
+            assert_one_answer(read_all(sock))
+        assert handoff.request.client_address == b"203.0.113.9"
+        assert handoff.request.binding.startswith(f"v1;{host};{port};".encode())
+
+
 # ---------------------------------------------------------------- headers of the application
 
 # name: (lines added, handlers where it is refused, reason). Elsewhere the server has made one right header of it.
