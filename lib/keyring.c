@@ -28,7 +28,8 @@ struct keyring {
 	struct keyring_key *keys;
 	size_t *lines; /* where each key stands in the file */
 	size_t count;
-	uint8_t *secrets; /* sodium_malloc: KEYRING_KEYS_MAX keys */
+	uint8_t *secrets;                      /* sodium_malloc: KEYRING_KEYS_MAX keys */
+	crypto_auth_hmacsha512256_state *macs; /* sodium_malloc: one for each key */
 };
 
 /* State of one keyring_load(). */
@@ -295,6 +296,18 @@ static int load(struct keyring *ring, struct loading *loading, uint8_t *buffer, 
 	return parse_text(ring, loading, span_of(buffer, len));
 }
 
+static int begin_macs(struct keyring *ring)
+{
+	ring->macs = sodium_allocarray(ring->count, sizeof(*ring->macs));
+	if (!ring->macs)
+		return -ENOMEM;
+	for (size_t i = 0; i < ring->count; i++) {
+		crypto_auth_hmacsha512256_init(&ring->macs[i], ring->keys[i].secret, KEYRING_KEY_LEN);
+		ring->keys[i].mac = &ring->macs[i];
+	}
+	return 0;
+}
+
 int keyring_load(struct keyring **out, const char *file, uid_t reader, char *error, size_t error_size)
 {
 	struct loading loading = {.file = file, .error = error, .error_size = error_size};
@@ -310,7 +323,12 @@ int keyring_load(struct keyring **out, const char *file, uid_t reader, char *err
 	result = load(ring, &loading, buffer, reader);
 	if (result)
 		goto out;
-	if (sodium_mprotect_readonly(ring->secrets) != 0) {
+	result = begin_macs(ring);
+	if (result) {
+		fail(&loading, result, "out of memory");
+		goto out;
+	}
+	if (sodium_mprotect_readonly(ring->secrets) != 0 || sodium_mprotect_readonly(ring->macs) != 0) {
 		result = fail(&loading, -errno, "cannot protect the keys: %s", strerror(errno));
 		goto out;
 	}
@@ -332,6 +350,7 @@ void keyring_free(struct keyring *ring)
 	free(ring->lines);
 	/* Makes the memory writable again by itself and wipes it. */
 	sodium_free(ring->secrets);
+	sodium_free(ring->macs);
 	free(ring);
 }
 

@@ -12,6 +12,7 @@
 #ifndef HANDOFF_KEYRING_H
 #define HANDOFF_KEYRING_H
 
+#include <sodium.h>
 #include <sys/types.h>
 
 #include "bytes.h"
@@ -29,7 +30,9 @@ struct keyring_key {
 	char kid[KEYRING_KID_MAX + 1];
 	enum key_state state;
 	const uint8_t *secret; /* KEYRING_KEY_LEN bytes, owned by the key ring */
-	char **paths;          /* NULL-terminated; "*" stands for every path; owned by the key ring */
+	/* HMAC-SHA-512 begun with the secret, which is a third of the work for a token; owned by the key ring. */
+	const crypto_auth_hmacsha512256_state *mac;
+	char **paths; /* NULL-terminated; "*" stands for every path; owned by the key ring */
 };
 
 /* Load a key ring file. The file must be regular, owned by root or by reader, with a mode of 0640 or tighter

@@ -129,9 +129,8 @@ static void token_mac(uint8_t mac[TOKEN_MAC_LEN], const struct keyring_key *key,
 	    claims->subject,
 	    span_of(claims->data_digest, TOKEN_DIGEST_LEN),
 	};
-	crypto_auth_hmacsha512256_state state;
+	crypto_auth_hmacsha512256_state state = *key->mac;
 
-	crypto_auth_hmacsha512256_init(&state, key->secret, KEYRING_KEY_LEN);
 	mac_update_length(&state, PAE_PIECES);
 	for (size_t i = 0; i < PAE_PIECES; i++) {
 		mac_update_length(&state, pieces[i].len);
