@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire, DIRECTORY/token and DIRECTORY/status."""
+"""Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire, DIRECTORY/token, DIRECTORY/status
+and DIRECTORY/request."""
 import json
 import pathlib
 import struct
@@ -60,8 +61,35 @@ def status_seeds():
     yield b"HANDSTAT" + struct.pack("<IIQHHI", 32 + len(text), 0, 7, 1, 0, 0) + text
 
 
+def parts(value, *attachments):
+    listed, blobs = [], b""
+    for name, kind, blob in attachments:
+        listed.append({"name": name, "type": kind, "offset": len(blobs), "length": len(blob)})
+        blobs += blob
+    text = json.dumps({**value, "attachments": listed}).encode()
+    return struct.pack("<Q", len(text)) + text + blobs
+
+
+def request_seeds():
+    yield json.dumps({
+        "prompt": "a {b} \u00fc\ud83d\ude00", "system": "s", "model": "m", "max_tokens": 3, "temperature": 0.5, "top_p": 1,
+        "stop": ["a", "b"], "seed": 1, "n": 1, "logit_bias": {"1": -1}, "tools": [{"type": "function"}],
+        "tool_choice": "auto", "response_format": {"type": "json_object"}, "user": "u", "test_pattern": "t",
+        "response_headers": {"X-B": "2", "set-cookie": "c=d", "x-a": "3"}}).encode()
+    yield json.dumps({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None},
+                                   {"role": "user", "content": [{"type": "text", "text": "y"}]}],
+                      "profile": "short", "max_completion_tokens": 3, "unknown": [{}]}).encode()
+    yield json.dumps({"prompt": "p", "images": [{"base64": "iVBORw0KGgoAAAAA", "mime_type": "image/png"}],
+                      "image_base64": "/9j/4AAQSkZJRgAB"}).encode()
+    yield parts({"prompt": "a {t} {p}{i} {t}"}, ("t", "text/plain", b"t\xc3\xbc\n"), ("p", "application/pdf", b"%PDF-1.4"),
+                ("i", "image/png", b"\x89PNG\r\n\x1a\n1"), ("g", "image/gif", b"GIF89a"))
+    yield parts({"messages": [{"role": "user", "name": "n", "content": "{w}"}]},
+                ("w", "image/webp", b"RIFF1234WEBP"), ("j", "application/ld+json", b"{}"))
+
+
 def main(directory):
-    for name, seeds in (("wire", wire_seeds()), ("token", token_seeds()), ("status", status_seeds())):
+    for name, seeds in (("wire", wire_seeds()), ("token", token_seeds()), ("status", status_seeds()),
+                        ("request", request_seeds())):
         folder = pathlib.Path(directory) / name
         folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds):

@@ -16,11 +16,24 @@ if ! command -v clang >/dev/null; then
 fi
 
 /usr/bin/python3 tests/fuzz/make_seeds.py "$out/corpus"
-for name in wire token status; do
+# What a target needs besides lib/.
+sources() {
+	[ "$1" = request ] || return 0
+	for part in request request_option request_body response_headers attachment chat_content chat_request data text; do
+		echo "daemon/streamer/$part.c"
+	done
+	for part in metrics channel log outcome; do
+		echo "daemon/common/$part.c"
+	done
+}
+
+targets='wire token status request'
+for name in $targets; do
+	# shellcheck disable=SC2046 # a list of files
 	clang -std=gnu17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-		-o "$out/fuzz_$name" "tests/fuzz/fuzz_$name.c" lib/*.c -lsodium
+		-o "$out/fuzz_$name" "tests/fuzz/fuzz_$name.c" $(sources "$name") lib/*.c -lsodium -ljansson
 done
-for name in wire token status; do
+for name in $targets; do
 	echo "== fuzz_$name, $seconds s"
 	if ! "$out/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
 		-artifact_prefix="$out/$name-" "$out/corpus/$name" >"$out/$name.log" 2>&1; then
