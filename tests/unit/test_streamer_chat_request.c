@@ -84,22 +84,35 @@ static void expect_read(struct request_body *body, size_t size, const char *expe
 
 static void expect_body(const struct config_backend *backend, struct span bytes, const char *expected)
 {
-	struct data data = data_borrow(bytes);
+	uint8_t *copy = malloc(bytes.len + 1), piece[64];
+	struct data data = data_borrow(span_of(copy, bytes.len));
 	struct request_body *body = NULL;
 	const char *error = NULL;
 	json_t *json;
 
+	assert_non_null(copy);
+	memcpy(copy, bytes.data, bytes.len);
 	if (make(backend, &data, &body, &error) != 0)
 		fail_msg("refused (%s)", error);
+	/* The message of the gate is gone. */
+	memset(copy, 'x', bytes.len);
 	for (size_t size = 1; size < 20; size++)
 		expect_read(body, size, expected);
 	expect_read(body, 16384, expected);
+	/* From the start again, wherever it has stopped. */
+	for (size_t stop = 1; stop < strlen(expected); stop++) {
+		for (size_t len = 0; len < stop; len += sizeof(piece))
+			request_body_read(body, piece, stop - len < sizeof(piece) ? stop - len : sizeof(piece));
+		request_body_rewind(body);
+		expect_read(body, 16384, expected);
+	}
 	assert_true(request_bodies_held() > 0);
 	request_body_free(body);
 	assert_int_equal(request_bodies_held(), 0);
 	json = json_loads(expected, JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(json);
 	json_decref(json);
+	free(copy);
 }
 
 static void expect_parts(const char *json, struct span blobs, const char *content)
@@ -162,6 +175,10 @@ static void test_text(void **state)
 	expect_parts("{\"prompt\":\"{x}{y}\",\"attachments\":[" ITEM("x", "text/plain", 0,
 	                                                             3) "," ITEM("y", "text/plain", 3, 3) "]}",
 	             SPAN_LITERAL("{y}{x}"), "\"{y}{x}\"");
+	/* Once, also when there are others. */
+	expect_parts("{\"prompt\":\"{x}{x}{y}\",\"attachments\":[" ITEM("x", "text/plain", 0,
+	                                                                1) "," ITEM("y", "text/plain", 1, 1) "]}",
+	             SPAN_LITERAL("12"), "\"1{x}2\"");
 	/* Braces in names and around them. */
 	expect_parts("{\"prompt\":\"{{x}} {a}b} {} {x\",\"attachments\":[" ITEM("x", "text/plain", 0, 1) "," ITEM(
 	                 "a}b", "text/plain", 1, 1) "]}",
@@ -267,6 +284,8 @@ static void test_wrong_lists(void **state)
 	    {"[" ITEM("x", "text/plain", 0, 5) "]", "an attachment is longer than the data"},
 	    {"[" ITEM("x", "text/plain", 0, -1) "]", "an attachment is longer than the data"},
 	    {"[" ITEM("x", "text/plain", 0, 9223372036854775807) "]", "an attachment is longer than the data"},
+	    {"[" ITEM("x", "text/plain", 0, 2) "," ITEM("y", "text/plain", 2, 3) "]",
+	     "an attachment is longer than the data"},
 	    {"[" ITEM("x", "text/plain", 0, 3) "]", "there are bytes after the last attachment"},
 	    {"[]", "there are bytes after the last attachment"},
 	    {"null", "there are bytes after the last attachment"},
@@ -296,8 +315,31 @@ static void test_wrong_lists(void **state)
 	             "an attachment of text is not UTF-8");
 	refuse_parts("{\"prompt\":\"p\",\"attachments\":[" ITEM("x", "text/plain", 0, 1) "]}", SPAN_LITERAL("\0"),
 	             "an attachment of text is not UTF-8");
+	/* Another kind of RIFF. */
+	refuse_parts("{\"prompt\":\"p\",\"attachments\":[" ITEM("x", "image/webp", 0, 12) "]}",
+	             SPAN_LITERAL("RIFF1234WAVE"), "an attachment's bytes are not of its type");
 	refuse_parts("{\"prompt\":\"p\"", SPAN_EMPTY, "the data is not valid JSON");
 	refuse_parts("[]", SPAN_EMPTY, "the data is not a JSON object");
+}
+
+/* Images of the JSON and attachments together. */
+static void test_count(void **state)
+{
+	struct config_backend backend = plain_backend();
+	struct text data = parts("{\"prompt\":\"p\",\"image_base64\":\"/9j/4AAQSkZJRgAB\",\"attachments\":[" ITEM(
+	                             "x", "text/plain", 0, 1) "]}",
+	                         SPAN_LITERAL("x"));
+	struct data borrowed = data_borrow(text_span(&data));
+	struct request_body *body = NULL;
+	const char *error = NULL;
+
+	(void)state;
+	backend.request.max_attachments = 2;
+	assert_int_equal(make(&backend, &borrowed, &body, &error), 0);
+	request_body_free(body);
+	backend.request.max_attachments = 1;
+	refuse_with(&backend, text_span(&data), "more attachments than max-attachments allows");
+	text_free(&data);
 }
 
 /* The length in front against the data. */
@@ -564,16 +606,19 @@ static void test_utf8(void **state)
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		if (utf8_valid(span_of_string(wrong[i])))
 			fail_msg("taken: number %zu", i);
+	/* Cut, with the rest of the character behind the end. */
+	assert_false(utf8_valid(span_of("\xe2\x82\xac", 2)));
+	assert_false(utf8_valid(span_of("\xc3\xbc", 1)));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_text),      cmocka_unit_test(test_binary),      cmocka_unit_test(test_last_message),
-	    cmocka_unit_test(test_images),    cmocka_unit_test(test_wrong_lists), cmocka_unit_test(test_wrong_length),
-	    cmocka_unit_test(test_sizes),     cmocka_unit_test(test_mapped),      cmocka_unit_test(test_defaults),
-	    cmocka_unit_test(test_passed_on), cmocka_unit_test(test_profiles),    cmocka_unit_test(test_models),
-	    cmocka_unit_test(test_base64),    cmocka_unit_test(test_utf8),
+	    cmocka_unit_test(test_text),     cmocka_unit_test(test_binary),      cmocka_unit_test(test_last_message),
+	    cmocka_unit_test(test_images),   cmocka_unit_test(test_wrong_lists), cmocka_unit_test(test_wrong_length),
+	    cmocka_unit_test(test_count),    cmocka_unit_test(test_sizes),       cmocka_unit_test(test_mapped),
+	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_passed_on),   cmocka_unit_test(test_profiles),
+	    cmocka_unit_test(test_models),   cmocka_unit_test(test_base64),      cmocka_unit_test(test_utf8),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

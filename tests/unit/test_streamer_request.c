@@ -290,6 +290,7 @@ static void test_response_headers(void **state)
 	merge("", "{}", "");
 	merge("", "{\"X-A\":\"\",\"X-B\":\"a, \\u00fc\"}", "X-A: \r\nX-B: a, \xc3\xbc\r\n");
 	merge("X-A: 1\r\nX-AB: 2\r\nVary: a\r\n", "{\"x-a\":\"9\"}", "X-AB: 2\r\nVary: a\r\nx-a: 9\r\n");
+	merge("X-A: 1\r\n", "{\"X-AB\":\"9\"}", "X-A: 1\r\nX-AB: 9\r\n");
 	merge("Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n", "{\"set-cookie\":\"c=3\"}",
 	      "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nset-cookie: c=3\r\n");
 }
