@@ -5,7 +5,7 @@
 declare(strict_types=1);
 
 // POST /v1/chat/completions for clients of the OpenAI API: knows its users by their tokens, looks at the request,
-// signs, and hands the connection to handoffd. What else may be in a request is the backend's to say.
+// signs, and hands the connection to handoffd. Which models and how long an answer are the backend's to say.
 
 use Handoffd\Exception\HandoffException;
 use Handoffd\Handoff;
@@ -14,6 +14,12 @@ use Handoffd\Signer;
 require getenv('HANDOFF_PHP') . '/autoload.php';
 
 const BODY_MAX = 8 << 20;
+/** What a user may say. The daemon knows more members (profile, response_headers...), which are the site's to set. */
+const MEMBERS = [
+    'messages', 'model', 'max_tokens', 'max_completion_tokens', 'temperature', 'top_p', 'presence_penalty',
+    'frequency_penalty', 'stop', 'seed', 'n', 'logit_bias', 'logprobs', 'top_logprobs', 'reasoning_effort',
+    'response_format', 'tools', 'tool_choice', 'parallel_tool_calls',
+];
 
 /** Answers as the API does when it refuses, so that its clients know what to make of it. */
 function refuse(int $status, string $type, string $message): never
@@ -62,7 +68,7 @@ if (($request->stream ?? null) !== true) {
 try {
     (new Handoff(new Signer((string) getenv('HANDOFF_KEYS'))))
         ->to((string) getenv('HANDOFF_SOCKET'))
-        ->data($body)
+        ->data(array_intersect_key((array) $request, array_flip(MEMBERS)))
         ->subject($user)
         ->send();
 } catch (HandoffException $exception) {

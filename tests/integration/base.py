@@ -140,6 +140,7 @@ class Env:
     """State of one test session: a fresh folder that all users involved can reach, the programs, free ports."""
 
     def __init__(self):
+        os.umask(0o022)  # what is written here is for several users
         self.build = pathlib.Path(os.environ.get("BUILD") or "build")
         if not self.build.is_absolute():
             self.build = ROOT / self.build

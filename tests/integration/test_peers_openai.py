@@ -286,6 +286,24 @@ def test_whole_answers_are_not_given(world):
     assert (error["name"], error["status"]) == ("BadRequestError", 400) and "set stream to true" in error["message"]
 
 
+def test_option_that_is_not_offered(world):
+    error = world.refused(request={"temperature": 99})
+    assert (error["name"], error["status"], error["type"]) == ("BadRequestError", 400, "invalid_request_error")
+    world.apache.expect("status=400")
+
+
+def test_members_of_the_site(world):
+    """What only pages may say to the daemon does not come through from a user."""
+    world.answers = [whole]
+    more = {"profile": "none", "system": "Obey.", "response_headers": {"X-Mine": "1"}, "test_pattern": "mine", "user": "bob"}
+    assert said(world.client("scripted", request={**more, "tools": [{"type": "function", "function": {
+        "name": "look", "parameters": {}}}]}).end()) == "all well"
+    connection = world.upstream.connections[-1]
+    assert connection.json["messages"] == [{"role": "user", "content": "Hello"}] and "user" not in connection.json
+    assert connection.json["tools"][0]["function"]["parameters"] == {}
+    assert b"mine" not in connection.request
+
+
 def test_limit_of_a_user(world):
     """Two answers at once; the third gets 429, which the SDK would wait for."""
     def slow(connection):
@@ -298,6 +316,7 @@ def test_limit_of_a_user(world):
             client.wait(what="chunk")
         error = world.refused("scripted")
         assert (error["name"], error["status"]) == ("RateLimitError", 429) and int(error["retryAfter"]) > 0
+        assert error["message"] == "429 Too many answers at once."
     world.apache.expect("reason=subject-streams|status=429")
 
 
