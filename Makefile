@@ -24,7 +24,7 @@ PACKAGES_BUILD := gcc make pkg-config apache2-dev libsodium-dev libseccomp-dev l
 	libconfuse-dev libjansson-dev libev-dev libssl-dev libnghttp2-dev libc-ares-dev
 PACKAGES_DEMO  := apache2-bin php-cli php-fpm curl openssl ca-certificates procps
 PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest python3-h2 nginx spin clang clang-tidy clang-format \
-	libclang-rt-14-dev cppcheck shellcheck systemd binutils util-linux strace valgrind \
+	libclang-rt-14-dev cppcheck shellcheck mandoc systemd binutils util-linux strace valgrind \
 	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
 	chromium chromium-driver python3-selenium
 # A machine may have npm from elsewhere than Debian; then it is left alone.
@@ -190,6 +190,7 @@ lint:
 		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
 	@$(BUILD)/clang/bin/handoff-policy -b lint >$(BUILD)/policy-lint.log || { cat $(BUILD)/policy-lint.log; exit 1; }
+	@tests/check-manual.sh
 	@echo "lint: no findings"
 
 hardening: all
@@ -249,6 +250,9 @@ install: all
 	install -m 0644 $(MODULE) $(DESTDIR)$(APACHE_MODULES_DIR)/
 	test -e $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf || \
 		install -m 0644 examples/handoffd.conf $(DESTDIR)$(SYSCONFDIR)/handoffd/handoffd.conf
+	install -d $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
+	install -m 0644 docs/man/*.5 $(DESTDIR)$(MANDIR)/man5/
+	install -m 0644 docs/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	install -d $(DESTDIR)/usr/lib/sysusers.d $(DESTDIR)/usr/lib/tmpfiles.d
 	install -m 0644 systemd/sysusers.d/handoffd.conf $(DESTDIR)/usr/lib/sysusers.d/
 	install -m 0644 systemd/tmpfiles.d/handoffd.conf $(DESTDIR)/usr/lib/tmpfiles.d/

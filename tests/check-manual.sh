@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# The manual pages: no warning of mandoc's, and every option of the configuration and of handoffctl stands in its page.
+set -eu
+cd "$(dirname "$0")/.."
+failed=0
+
+for page in docs/man/*; do
+	mandoc -Tlint -W warning "$page" || failed=1
+done
+# missing PAGE NAME: whether no item of the page names it.
+missing() {
+	! sed -n 's/^\.It \(Ic\|Cm\) //p' "$1" | tr -d , | tr ' ' '\n' | grep -qx -- "$2"
+}
+options=$(sed -n 's/.*CFG_[A-Z_]*("\([a-z-]*\)".*/\1/p' daemon/common/config*.c | sort -u)
+for option in $options; do
+	case $option in listen | backend | upstream) continue ;; esac
+	if missing docs/man/handoffd.conf.5 "$option"; then
+		echo "docs/man/handoffd.conf.5: the option $option is not there"
+		failed=1
+	fi
+done
+commands=$(sed -n 's/^[[:space:]]*\.name = "\([a-z]*\)",$/\1/p' daemon/ctl/*.c)
+for command in $commands; do
+	if missing docs/man/handoffctl.8 "$command"; then
+		echo "docs/man/handoffctl.8: the command $command is not there"
+		failed=1
+	fi
+done
+exit $failed
