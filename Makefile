@@ -159,18 +159,18 @@ demo: demo-packages
 	@BUILD=$(BUILD) ONESHOT=$(ONESHOT) examples/demo/run.sh
 
 # ---------------------------------------------------------------- check
-.PHONY: check check-packages lint format unit unit-sanitize fuzz model hardening systemd-check vectors php integration integration-sanitize
+.PHONY: check check-packages lint format unit unit-sanitize fuzz model hardening systemd-check manual vectors php integration integration-modes integration-sanitize
 check-packages:
 	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO) $(PACKAGES_CHECK) $(PACKAGES_NPM))
 
 # Static first, then what runs longest last; each stage ends with its runner's own closing lines.
 check: check-packages
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(if $(CI),WERROR=1)
-	@$(MAKE) --no-print-directory lint hardening systemd-check vectors php
+	@$(MAKE) --no-print-directory lint hardening systemd-check manual vectors php
 	@$(MAKE) --no-print-directory unit model
 	@$(MAKE) --no-print-directory unit-sanitize fuzz
 	@$(MAKE) --no-print-directory integration-sanitize
-	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory integration integration-modes
 
 C_SOURCES := $(shell git ls-files '*.c' 2>/dev/null)
 C_HEADERS := $(shell git ls-files '*.h' 2>/dev/null)
@@ -190,7 +190,6 @@ lint:
 		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
 	@$(BUILD)/clang/bin/handoff-policy -b lint >$(BUILD)/policy-lint.log || { cat $(BUILD)/policy-lint.log; exit 1; }
-	@tests/check-manual.sh
 	@echo "lint: no findings"
 
 hardening: all
@@ -199,6 +198,9 @@ hardening: all
 systemd-check: all
 	BUILD=$(BUILD) tests/check-systemd.sh
 	$(BUILD)/bin/handoff-policy -b check systemd
+
+manual:
+	tests/check-manual.sh
 
 vectors:
 	/usr/bin/python3 tests/vectors/make_vectors.py --check
@@ -228,8 +230,24 @@ integration-sanitize:
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize SANITIZE=1 all
 	HANDOFF_SANITIZE=1 BUILD=$(BUILD)/sanitize $(PYTEST) tests/integration $(PYTEST_ARGS)
 
+# A part of them again: in the modes of the filter for diagnosis, and as another user than root.
+MODE_TESTS := tests/integration/test_e2e_chat.py tests/integration/test_streamer_demo.py tests/integration/test_e2e_openai.py
+PLAIN_USER := setpriv --reuid=64250 --regid=64250 --clear-groups env HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+integration-modes: all
+	HANDOFF_SECCOMP=log BUILD=$(BUILD) $(PYTEST) $(MODE_TESTS)
+	HANDOFF_SECCOMP=trap BUILD=$(BUILD) $(PYTEST) $(MODE_TESTS)
+	@if [ "$$(id -u)" != 0 ]; then echo "integration-modes: not root, so all tests have run as another user"; \
+	elif $(PLAIN_USER) test -r "$(CURDIR)/Makefile"; then BUILD=$(BUILD) $(PLAIN_USER) $(PYTEST) $(MODE_TESTS); \
+	else echo "integration-modes: skipped as another user, who cannot read this folder"; fi
+
 # Slow ones, on demand.
-.PHONY: bench bench-stream ownership-long
+.PHONY: policy-usage bench bench-stream ownership-long
+# What of the policies no test makes use of: the tests that together need all of it, under strace.
+policy-usage: check-packages all
+	@rm -rf $(BUILD)/trace && mkdir -p -m 0777 $(BUILD)/trace
+	HANDOFF_TRACE=$(abspath $(BUILD)/trace) BUILD=$(BUILD) $(PYTEST) tests/integration/test_e2e_openai.py \
+		tests/integration/test_streamer_openai.py tests/integration/test_gate_crash.py tests/integration/test_cage.py tests/integration/test_upstream.py
+	BUILD=$(BUILD) tests/policy-usage.py $(BUILD)/trace
 bench: check-packages all
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench_handoff.py $(BENCH_ARGS)
 bench-stream: check-packages all

@@ -22,6 +22,7 @@ int tool_show(const struct tool_options *options, int argc, char **argv);
 int tool_explain(const struct tool_options *options, int argc, char **argv);
 int tool_lint(const struct tool_options *options, int argc, char **argv);
 int tool_check(const struct tool_options *options, int argc, char **argv);
+int tool_unused(const struct tool_options *options, int argc, char **argv);
 int tool_audit(const struct tool_options *options, int argc, char **argv);
 
 /* Names of the roles that have a policy, NULL at the end. */

@@ -24,6 +24,8 @@ import tempfile
 import threading
 import time
 
+from strace import traced
+
 MESSAGE_STREAMER_CHANNEL, MESSAGE_DIAL = 2, 3  # daemon/common/messages.h
 PUBLIC = "93.184.216.34"
 ADDRESSES = {  # of the name's first label: IPv4, IPv6
@@ -104,7 +106,8 @@ def start_dialer(program, config, path):
 
     def prepare():
         os.dup2(listener.fileno(), 3)
-        os.execve(program, [program, "-c", config], {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+        command = [*traced("dns"), program, "-c", config]
+        os.execve(command[0], command, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
 
     dialer = subprocess.Popen(["/bin/false"], preexec_fn=prepare, stderr=subprocess.PIPE, close_fds=False)
     for line in dialer.stderr:

@@ -8,6 +8,11 @@ import time
 
 from base import (AS_ROOT, SANITIZER_REPORT, UID_APACHE, UID_DIALER, UID_GATE, UID_STREAMER, Env, KeyRing, Watched, alive,
                   descendants, wait_for)
+from strace import traced
+
+
+# The tests run again in each mode of the filter: make check.
+SECCOMP = {"seccomp": os.environ["HANDOFF_SECCOMP"]} if "HANDOFF_SECCOMP" in os.environ else {}
 
 
 class Handoffd:
@@ -53,7 +58,7 @@ class Handoffd:
                                                    for name, value in options.items()) + "}\n"
 
     def _config(self, upstreams, options, allow_peer, profiles) -> str:
-        top = {"runtime-dir": self.run / "roles", "key-file": self.keys.file(UID_GATE), **options}
+        top = {"runtime-dir": self.run / "roles", "key-file": self.keys.file(UID_GATE), **SECCOMP, **options}
         if AS_ROOT:
             top = {"gate-user": UID_GATE, "dialer-user": UID_DIALER, "streamer-user": UID_STREAMER, **top}
         text = "".join(f"{name} = {self._value(value) if isinstance(value, (list, bool)) else f'{chr(34)}{value}{chr(34)}'}\n"
@@ -81,7 +86,7 @@ class Handoffd:
         program = self.env.bin / "handoffd"
         assert program.exists(), f"{program} is not built"
         since = self.log.position()
-        self.process = self.env.start([program, "-c", self.conf_file, "-x", self.env.bin], self.log.path,
+        self.process = self.env.start([*traced("family"), program, "-c", self.conf_file, "-x", self.env.bin], self.log.path,
                                       environment=self.env.sanitizer_environment())
         if wait:
             self.wait_ready(since)

@@ -8,16 +8,28 @@
 A kill comes before the call is carried out, a stop after it.
 """
 import contextlib
+import os
 import pathlib
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 import pytest
 
 from base import alive, proc_status, wait_for
+
+
+def traced(name: str) -> list:
+    """What stands before a command for tests/policy-usage.py, nothing when nobody asks for it: every system call of every
+    process, numbers as they are. The command keeps its pid."""
+    folder = os.environ.get("HANDOFF_TRACE")
+    if folder is None:
+        return []
+    return [shutil.which("strace"), "-D", "-ff", "-qq", "-X", "raw", "-e", "raw=!execve", "-e", "signal=none",
+            "-o", f"{folder}/{name}-{os.getpid()}-{time.monotonic_ns()}", "--"]
 
 
 def _attach(pid: int, *arguments) -> subprocess.Popen:

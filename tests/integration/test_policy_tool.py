@@ -20,9 +20,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to look i
 @pytest.fixture(name="tool", scope="module")
 def fixture_tool(env):
     """tool(...) runs handoff-policy and returns its result."""
-    def run(*arguments, prefix=()):
+    def run(*arguments, prefix=(), **options):
         return subprocess.run([*prefix, env.bin / "handoff-policy", *map(str, arguments)], capture_output=True, text=True,
-                              timeout=60, env=env.sanitizer_environment())
+                              timeout=60, env=env.sanitizer_environment(), **options)
     return run
 
 
@@ -48,7 +48,7 @@ def test_show_nobody(tool):
 
 
 @pytest.mark.parametrize("arguments, decides, program", [
-    (["gate", "socket", "AF_UNIX", "SOCK_SEQPACKET|SOCK_CLOEXEC", "0"], "allow socket if domain == AF_UNIX", "allowed"),
+    (["gate", "socket", "AF_UNIX", "SOCK_SEQPACKET|SOCK_CLOEXEC|SOCK_NONBLOCK", "0"], "allow socket if domain == AF_UNIX", "allowed"),
     (["gate", "socket", "domain=AF_INET", "type=SOCK_STREAM"], None, "the process is killed"),
     (["streamer", "connect"], "errno EINPROGRESS connect", "fails with EINPROGRESS"),
     (["dialer", "sendto", "flags=MSG_FASTOPEN"], "errno EPERM sendto", "fails with EPERM"),
@@ -90,6 +90,18 @@ def test_lint(tool, env):
     assert result.returncode == 1
     assert result.stdout.splitlines() == [f"{file}: {file}:2: ioctl without a reason",
                                           f"{file}: {file}:2: ioctl without a condition on request", "2 findings"]
+
+
+def test_unused(tool):
+    """Everything is unused that is not called with the right arguments; a denial is no grant."""
+    calls = "read 0 0 0\nsendmsg 0x3 0x7f00 0x4040\nsocket 0x1 0x80805 0\nmmap 0 4096 0x7 0x22 -1 0\n"
+    result = tool("-b", "unused", "gate", input=calls)
+    assert result.returncode == 1
+    unused = [line.partition("\t")[2].split() for line in result.stdout.splitlines()]
+    names = {words[1] for words in unused if words[0] == "allow"}
+    assert not names & {"read", "sendmsg", "socket"} and {"write", "mmap", "socketpair", "getsockopt"} <= names
+    assert all(words[0] == "allow" for words in unused)
+    assert tool("-b", "unused", "gate", input="read x\n").returncode == 2
 
 
 @pytest.mark.parametrize("unit, before, after, finding", [

@@ -103,6 +103,7 @@ static const struct probe working[] = {
     {ALL, "munmap", SYS_munmap, {1, 0}, EINVAL},
     {ALL, "mremap", SYS_mremap, {1, 0, 0, 0}, EINVAL},
     {ALL, "madvise", SYS_madvise, {1, 0, MADV_DONTNEED}, EINVAL},
+    {ALL, "madvise of sodium_malloc", SYS_madvise, {1, 0, MADV_DONTDUMP}, EINVAL},
     {ALL, "mlock", SYS_mlock, {0, 0}, OK},
     {ALL, "munlock", SYS_munlock, {0, 0}, OK},
     {ALL, "gettimeofday", SYS_gettimeofday, {0, 0}, OK},
@@ -125,7 +126,6 @@ static const struct probe working[] = {
 #endif
     {ALL, "ppoll", SYS_ppoll, {0, 0, P(&no_time), 0, 0}, OK},
     {ALL, "eventfd2", SYS_eventfd2, {0, -1}, EINVAL},
-    {ALL, "exit", SYS_exit, {OK}, OK},
     {ALL, "exit_group", SYS_exit_group, {OK}, OK},
     {ALL, "memory", SYS_mmap, {0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0}, OK},
     {ALL, "guard pages", SYS_mprotect, {1, 4096, PROT_NONE}, EINVAL},
@@ -227,6 +227,11 @@ static void test_answered(void **state)
 /* ---------------------------------------------------------------- what kills */
 
 static const struct probe killing[] = {
+    {ALL, "exit of a thread", SYS_exit, {0}, KILLED},
+    {ALL, "madvise MADV_FREE", SYS_madvise, {1, 0, MADV_FREE}, KILLED},
+    {GATE, "unix socket that blocks", SYS_socket, {AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0}, KILLED},
+    {GATE, "socketpair that blocks", SYS_socketpair, {AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0}, KILLED},
+    {GATE, "SO_ERROR", SYS_getsockopt, {-1, SOL_SOCKET, SO_ERROR}, KILLED},
 /* programs and processes */
 #ifdef SYS_fork
     {ALL, "fork", SYS_fork, {0}, KILLED},
@@ -559,7 +564,11 @@ static void test_supervisor_probes(void **state)
 
 /* The kernel looks at 32 bits of an int and so does the filter: noise above them neither opens nor closes anything. */
 static const struct probe upper_halves[] = {
-    {GATE, "unix socket, noise above", SYS_socket, {0x7700000000 | AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0}, OK},
+    {GATE,
+     "unix socket, noise above",
+     SYS_socket,
+     {0x7700000000 | AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0},
+     OK},
     {GATE, "TCP socket, noise above", SYS_socket, {0x100000000 | AF_INET, SOCK_STREAM, 0}, KILLED},
     {ALL, "MSG_FASTOPEN, noise above", SYS_sendto, {-1, 0, 0, 0x100000000 | MSG_FASTOPEN, 0, 0}, EPERM},
     {ALL, "PROT_EXEC and noise", SYS_mprotect, {0, 4096, 0x100000000 | PROT_EXEC}, KILLED},
