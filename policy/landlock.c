@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -94,6 +96,63 @@ static int handled_rights(const struct policy *policy, int abi, struct ruleset_a
 	return 0;
 }
 
+static int try_open(void)
+{
+	int fd FD_CLEANUP = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : 0;
+}
+
+/* -EACCES also where there are no such sockets at all. */
+static int try_port(bool binds)
+{
+	/* The discard port, which has no server; any port to bind. */
+	struct sockaddr_in name = {
+	    .sin_family = AF_INET, .sin_port = binds ? 0 : htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd FD_CLEANUP = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int rc;
+
+	if (fd < 0)
+		return -EACCES;
+	rc = binds ? bind(fd, (struct sockaddr *)&name, sizeof(name))
+	           : connect(fd, (struct sockaddr *)&name, sizeof(name));
+	return rc < 0 ? -errno : 0;
+}
+
+static int try_bind(void)
+{
+	return try_port(true);
+}
+
+static int try_connect(void)
+{
+	return try_port(false);
+}
+
+/* A kernel that says it denies something is tried, where that is harmless and nothing below the root was granted whole.
+ */
+static int verify(const struct policy *policy, int abi, char *error, size_t error_size)
+{
+	static const struct {
+		enum landlock_right right;
+		int (*attempt)(void);
+	} attempts[] = {{RIGHT_FS, try_open}, {RIGHT_NET_BIND, try_bind}, {RIGHT_NET_CONNECT, try_connect}};
+
+	for (size_t i = 0; i < policy->n_paths; i++)
+		if (strcmp(policy->paths[i].path, "/") == 0)
+			return 0;
+	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+		const struct landlock_right_info *right = &landlock_rights[attempts[i].right];
+
+		if (policy->landlock[attempts[i].right] == NEED_OPEN || right->abi > abi ||
+		    attempts[i].attempt() == -EACCES)
+			continue;
+		snprintf(error, error_size, "landlock-%s is said to be in force, and is not", right->name);
+		return -EIO;
+	}
+	return 0;
+}
+
 int landlock_apply(const struct policy *policy, int abi, char *off, size_t off_size, char *error, size_t error_size)
 {
 	struct ruleset_attr attr = {0};
@@ -114,5 +173,7 @@ int landlock_apply(const struct policy *policy, int abi, char *off, size_t off_s
 		rc = -errno;
 		snprintf(error, error_size, "landlock_restrict_self: %m");
 	}
+	if (rc == 0)
+		rc = verify(policy, abi, error, error_size);
 	return rc;
 }

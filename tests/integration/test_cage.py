@@ -248,7 +248,7 @@ def sabotage(call, result, first_arg=None):
         raise OSError(ctypes.get_errno(), "the sabotage failed")
 
 
-def spawn_gate(programs, directory, config, prepare=None, environment=None):
+def spawn_gate(programs, directory, config, prepare=None, environment=None, prefix=()):
     """The gate as systemd starts it: one listening socket at descriptor 3. Returns the process; its log is a pipe."""
     path = directory / "chat.sock"
     path.unlink(missing_ok=True)
@@ -261,7 +261,8 @@ def spawn_gate(programs, directory, config, prepare=None, environment=None):
         os.dup2(high.fileno(), 3)
         if prepare is not None:
             prepare()
-        os.execve(programs / "handoffd-gate", ["handoffd-gate", "-c", str(config)],
+        command = [*prefix, str(programs / "handoffd-gate"), "-c", str(config)]
+        os.execve(command[0], command,
                   {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", **(environment or {})})
 
     process = subprocess.Popen(["/bin/false"], preexec_fn=child, stderr=subprocess.PIPE, close_fds=False)
@@ -336,6 +337,7 @@ def test_gate_alone_starts(start_gate, scratch):
     ("prctl", 0, PR_CAPBSET_DROP, "the bounding set is not empty"),
     ("prctl", 0, PR_SET_NO_NEW_PRIVS, "no_new_privs is not set"),
     ("prctl", 0, PR_SET_MDWE, "mdwe: "),
+    ("landlock_restrict_self", 0, None, "landlock-fs is said to be in force, and is not"),
 ])
 def test_does_not_start_without_a_layer(start_gate, scratch, call, result, first_arg, expected):
     def prepare():
@@ -356,6 +358,24 @@ def test_starts_without_what_is_where_available(start_gate, scratch):
     log = log_until_end_or_ready(process)
     assert "event=ready" in log, log
     assert re.search(r"event=caged .*off=\S*mdwe", log), log
+    assert end(process) == 0
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace to play an older kernel")
+def test_starts_on_an_older_kernel(start_gate, scratch):
+    """Landlock ABI 2 and no MDWE, as Linux 6.1 has it: the start line names each layer that is off."""
+    strace = [shutil.which("strace"), "-D", "-qq", "-o", "/dev/null", "-e", "trace=landlock_create_ruleset",
+              "-e", "inject=landlock_create_ruleset:retval=2:when=1", "--"]
+    process = start_gate(root_setup(scratch), lambda: sabotage("prctl", EINVAL, PR_SET_MDWE), prefix=strace)
+    log = log_until_end_or_ready(process)
+    assert "event=ready" in log, log
+    line = re.search(r"event=caged .*", log).group()
+    assert "landlock=2 " in line
+    off = re.search(r"off=\S*", line).group()
+    assert off.removeprefix("off=").strip('"').split(",") == [
+        "mdwe", "landlock-fs-truncate", "landlock-net-bind", "landlock-net-connect", "landlock-fs-ioctl-dev",
+        "landlock-scope-abstract-unix", "landlock-scope-signal"]
     assert end(process) == 0
 
 
