@@ -6,6 +6,7 @@ these tests exists.
     a symlink under the allowed prefix is followed to the outside
         test_module_refusals.py::test_refused
         test_module_legacy.py::test_contract
+        test_module_handoff.py::test_path_that_changes_while_it_is_checked
     TLS and HTTP/2 connections are handed off: plain text lands in the encrypted stream
         test_module_handoff.py::test_tls_is_not_handed_off
         test_module_handoff.py::test_http2_is_not_handed_off
@@ -39,6 +40,12 @@ these tests exists.
         test_traps_module.py::test_head_gets_no_body
     more data than a socket takes at once arrives in part, with the client, and httpd answers as well
         test_module_legacy.py::test_too_large_data
+        test_module_legacy.py::test_receiver_that_stops_in_the_middle
+    receivers that listen on another kind of socket are not reached
+        test_module_legacy.py::test_receiver
+        test_gate_legacy.py::test_kind
+    the binding names an address that another module has put into the connection
+        test_module_routes.py::test_behind_the_proxy_protocol
     a program whose output nobody reads waits for ever
         test_module_data.py::test_body_without_being_the_data
 """
