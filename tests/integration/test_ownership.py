@@ -40,9 +40,9 @@ def site(handoffd_factory, apache_factory, fpm):
     apache = apache_factory(php="fpm", fpm=fpm, keys=daemon.keys, conf=CONF)
     apache.chat_page(daemon)
     apache.daemon = daemon
-    apache.reference = Reference(apache.port)
     apache.expect(HARM)
     daemon.expect(DEATH)
+    apache.reference = Reference(apache.port)
     yield apache
     ask_until_whole(apache)
 
