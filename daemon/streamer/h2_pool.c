@@ -95,7 +95,8 @@ static void stock_up(struct transport *transport)
 	size_t got = transport->n_free + transport->n_connecting * streams_each(transport);
 	struct h2_connection *connection;
 
-	if (clock_ms() >= transport->spare_after_ms && transport->streamer->dialer.channel.fd >= 0)
+	if (clock_ms() >= transport->spare_after_ms && transport->streamer->dialer.channel.fd >= 0 &&
+	    !transport->streamer->stopping)
 		wanted += upstream->spare_connections * streams_each(transport);
 	while (got < wanted && transport->n_connections < upstream->max_connections) {
 		connection = h2_connection_new(transport);

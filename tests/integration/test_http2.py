@@ -2,6 +2,7 @@
 """The HTTP/2 transport with nginx as the TLS front of a service: what works, what clients do to each other, and what an
 operator does to nginx. test_streamer_openai.py runs over it too."""
 import os
+import signal
 import socket
 import threading
 import time
@@ -313,7 +314,31 @@ def test_idle_connection_that_nginx_closed(behind_nginx):
     assert daemon.counters("streamer").get("daemon_backend_errors_total", 0) == 0
 
 
-def test_streamer_has_no_socket_of_its_own(behind_nginx, needs_seccomp):
+@pytest.mark.skipif(os.environ.get("HANDOFF_LONG") != "1", reason="takes more than a minute; HANDOFF_LONG=1")
+def test_silence_and_idleness(behind_nginx):
+    """A connection on which nothing comes is asked for a sign of life: a stream on one that is dead ends, a quiet one
+    goes on. One that is not used is closed."""
+    held, idle = Held(), Held()
+    service, front, daemon = behind_nginx(held, options="keepalive_timeout 600s;")
+    dead = hold(daemon, 1)
+    _, other, second = behind_nginx(idle, options="keepalive_timeout 600s;", upstream={"spare-connections": 0})
+    quiet = hold(second, 1)
+    for pid in front.workers():
+        os.kill(pid, signal.SIGSTOP)
+    start = time.monotonic()
+    dead[0].client.settimeout(60)
+    response = dead[0].response()
+    assert response.error()["code"] == "upstream-error" and 25 < time.monotonic() - start < 45
+    daemon.log.wait("event=upstream-connection .*PING", 1)
+    for pid in front.workers():
+        os.kill(pid, signal.SIGCONT)
+    idle.go_on.set()
+    assert quiet[0].response().text() == "ab"
+    assert second.counters("streamer")["handoffd_upstream_connections"] == 1
+    wait_for(lambda: second.counters("streamer")["handoffd_upstream_connections"] == 0, 70, "the end of the idle one", 1)
+
+
+def test_streamer_has_no_thread(behind_nginx, needs_seccomp):
     service, front, daemon = behind_nginx(echo)
     assert exchange(daemon, prompt_data("x")).text() == "x"
     assert len(os.listdir(f"/proc/{daemon.pid('streamer')}/task")) == 1

@@ -58,9 +58,10 @@ class Turns:
 
 @pytest.mark.parametrize("alpn", [(), ("http/1.1",)], ids=["none", "http1"])
 def test_no_http2_agreed(hostile, alpn):
-    upstream, daemon = hostile(lambda connection: connection.wait_end(), alpn=alpn, begin=False)
+    """Although it would speak it."""
+    upstream, daemon = hostile(answering, alpn=alpn)
     fails(daemon)
-    assert not upstream.peers or not upstream.peers[0].headers
+    assert not any(peer.headers for peer in upstream.peers)
     daemon.log.wait("event=upstream-connection.*error=", 2)
 
 
