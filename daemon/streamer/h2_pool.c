@@ -167,12 +167,10 @@ static void serve(struct transport *transport)
 
 static void send_unsent(struct transport *transport)
 {
-	struct h2_connection_queue unsent = TAILQ_HEAD_INITIALIZER(unsent);
 	struct h2_connection *connection;
 
-	TAILQ_CONCAT(&unsent, &transport->unsent, unsent);
-	while ((connection = TAILQ_FIRST(&unsent)) != NULL) {
-		TAILQ_REMOVE(&unsent, connection, unsent);
+	while ((connection = TAILQ_FIRST(&transport->unsent)) != NULL) {
+		TAILQ_REMOVE(&transport->unsent, connection, unsent);
 		connection->is_unsent = false;
 		h2_connection_send(connection);
 	}

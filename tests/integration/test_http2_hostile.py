@@ -94,7 +94,8 @@ def test_silence_in_place_of_settings(hostile):
 
 
 def test_no_streams_allowed(hostile):
-    upstream, daemon = hostile(lambda connection: connection.wait_end(), settings={Settings.MAX_CONCURRENT_STREAMS: 0})
+    upstream, daemon = hostile(lambda connection: connection.wait_end(), settings={Settings.MAX_CONCURRENT_STREAMS: 0},
+                               upstream={"retries": 0})
     fails(daemon)
     assert len(upstream.peers) == 1
 
@@ -245,7 +246,7 @@ def test_answer_before_the_request_is_whole(hostile):
         connection.wait(h2.events.RequestReceived)
         connection.head(1, status=429, headers=[("retry-after", "3")], end=True)
         event = connection.wait(h2.events.StreamReset)
-        assert event.stream_id == 1 and len(connection.bodies[1]) <= 65535
+        assert (event.stream_id, event.error_code) == (1, Codes.NO_ERROR) and len(connection.bodies[1]) <= 65535
         connection.h2.increment_flow_control_window(1000000)
         answering(connection)
     upstream, daemon = hostile(script, settings={Settings.INITIAL_WINDOW_SIZE: 1000})
