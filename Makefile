@@ -246,7 +246,7 @@ integration-modes: all
 policy-usage: check-packages all
 	@rm -rf $(BUILD)/trace && mkdir -p -m 0777 $(BUILD)/trace
 	HANDOFF_TRACE=$(abspath $(BUILD)/trace) BUILD=$(BUILD) $(PYTEST) tests/integration/test_e2e_openai.py \
-		tests/integration/test_streamer_openai.py tests/integration/test_gate_crash.py tests/integration/test_cage.py tests/integration/test_upstream.py
+		tests/integration/test_streamer_openai.py tests/integration/test_gate_crash.py tests/integration/test_dialer.py tests/integration/test_upstream.py
 	BUILD=$(BUILD) tests/policy-usage.py $(BUILD)/trace
 bench: check-packages all
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench_handoff.py $(BENCH_ARGS)
