@@ -237,6 +237,8 @@ class TestAudit:
     @pytest.fixture(name="weakened", scope="class")
     def fixture_weakened(self, env):
         """weakened(daemon, fault): a second gate with that fault; its pid."""
+        if harness.SANITIZE:
+            pytest.skip("a sanitizer build has no seccomp filter")
         program = env.build / "tests/weakened"
         subprocess.run(["make", "-s", f"BUILD={env.build}", str(program)], cwd=ROOT, check=True)
         started = []
