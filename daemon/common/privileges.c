@@ -120,6 +120,15 @@ static int check_ids(uid_t uid, char *error, size_t error_size)
 	return 0;
 }
 
+/* systemd puts a user's own group among the supplementary ones, where it grants nothing more. */
+static bool has_no_other_group(void)
+{
+	gid_t groups[2];
+	int n = getgroups((int)(sizeof(groups) / sizeof(groups[0])), groups);
+
+	return n == 0 || (n == 1 && groups[0] == getegid());
+}
+
 int privileges_drop(uid_t uid, gid_t gid, struct privileges_report *report, char *error, size_t error_size)
 {
 	bool privileged = geteuid() == 0;
@@ -140,7 +149,7 @@ int privileges_drop(uid_t uid, gid_t gid, struct privileges_report *report, char
 			return fail(-EPERM, error, error_size, "the bounding set is not empty");
 		add_off(report, "bounding-set");
 	}
-	if (getgroups(0, NULL) != 0) {
+	if (!has_no_other_group()) {
 		if (privileged)
 			return fail(-EPERM, error, error_size, "supplementary groups are left");
 		add_off(report, "supplementary-groups");
