@@ -27,6 +27,8 @@ PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest python
 	libclang-rt-14-dev cppcheck shellcheck mandoc systemd binutils util-linux strace valgrind \
 	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
 	chromium chromium-driver python3-selenium
+PACKAGES_DEB   := debhelper dh-apparmor dpkg-dev selinux-policy-dev lintian
+PACKAGES_VM    := apparmor setools qemu-system-x86 mmdebstrap busybox-static cpio zstd xz-utils policycoreutils e2fsprogs
 # A machine may have npm from elsewhere than Debian; then it is left alone.
 PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
 
@@ -150,6 +152,39 @@ $(BUILD)/tests/weakened: $(BUILD)/obj/tests/integration/weakened.o $(BUILD)/libc
 clean:
 	rm -rf $(BUILD)
 
+# ---------------------------------------------------------------- outer walls and packages
+SELINUX_DEVEL := /usr/share/selinux/devel/Makefile
+.PHONY: selinux-module deb
+selinux-module: $(BUILD)/selinux/handoffd.pp
+$(BUILD)/selinux/handoffd.pp: selinux/handoffd.te selinux/handoffd.if selinux/handoffd.fc
+	@mkdir -p $(@D)
+	$(call say,POLICY)
+	$(Q)cp $^ $(@D)/ && $(MAKE) -s -C $(@D) -f $(SELINUX_DEVEL) handoffd.pp >$(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
+
+.PHONY: walls-check check-vm vm-image
+# The static parts, and one short run in a guest, as an image of it can be had.
+walls-check: selinux-module vm-image
+	@tests/check-apparmor.sh
+	@tests/check-selinux.sh $(BUILD)/selinux/handoffd.pp $(VMTEST_BUILD)
+	@tests/packages/build.sh $(BUILD)/deb
+	BUILD=$(BUILD) VMTEST_BUILD=$(VMTEST_BUILD) tests/vm/run.sh apparmor 6.12 short
+# Outside of the build directory, so that a fresh clone need not build it again; removed by hand.
+VMTEST_BUILD ?= /var/tmp/handoffd-vm
+vm-image:
+	@VMTEST_BUILD=$(VMTEST_BUILD) tests/vm/vmtest.sh -B
+# All of it: both LSMs on both kernels, forbidden acts included; about ten minutes on two idle cores.
+check-vm: check-packages selinux-module deb vm-image
+	@failed=; for lsm in apparmor selinux; do for kernel in 6.12 6.1; do \
+		BUILD=$(BUILD) VMTEST_BUILD=$(VMTEST_BUILD) tests/vm/run.sh $$lsm $$kernel || failed="$$failed $$lsm-$$kernel"; \
+	done; done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# Debian packages in $(BUILD)/deb, from what is committed.
+deb: deb-packages
+	tests/packages/build.sh $(BUILD)/deb
+.PHONY: deb-packages
+deb-packages:
+	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEB))
+
 # ---------------------------------------------------------------- demo
 .PHONY: demo demo-packages
 demo-packages:
@@ -161,13 +196,14 @@ demo: demo-packages
 # ---------------------------------------------------------------- check
 .PHONY: check check-packages lint format unit unit-sanitize fuzz model hardening systemd-check manual vectors php integration integration-modes integration-sanitize
 check-packages:
-	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO) $(PACKAGES_CHECK) $(PACKAGES_NPM))
+	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO) $(PACKAGES_CHECK) $(PACKAGES_DEB) $(PACKAGES_VM) $(PACKAGES_NPM))
 
 # Static first, then what runs longest last; each stage ends with its runner's own closing lines.
 check: check-packages
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(if $(CI),WERROR=1)
 	@$(MAKE) --no-print-directory lint hardening systemd-check manual vectors php
 	@$(MAKE) --no-print-directory unit model
+	@$(MAKE) --no-print-directory walls-check
 	@$(MAKE) --no-print-directory unit-sanitize fuzz
 	@$(MAKE) --no-print-directory integration-sanitize
 	@$(MAKE) --no-print-directory integration integration-modes
@@ -274,6 +310,14 @@ install: all
 	install -d $(DESTDIR)/usr/lib/sysusers.d $(DESTDIR)/usr/lib/tmpfiles.d
 	install -m 0644 systemd/sysusers.d/handoffd.conf $(DESTDIR)/usr/lib/sysusers.d/
 	install -m 0644 systemd/tmpfiles.d/handoffd.conf $(DESTDIR)/usr/lib/tmpfiles.d/
+	install -d $(DESTDIR)$(PREFIX)/share/handoffd/apache2.service.d
+	install -m 0644 systemd/apache2.service.d/handoffd.conf $(DESTDIR)$(PREFIX)/share/handoffd/apache2.service.d/
+	install -d $(DESTDIR)$(SYSCONFDIR)/apparmor.d/abstractions
+	install -m 0644 $(wildcard apparmor/handoffd-*) $(DESTDIR)$(SYSCONFDIR)/apparmor.d/
+	install -m 0644 apparmor/abstractions/* $(DESTDIR)$(SYSCONFDIR)/apparmor.d/abstractions/
+	if [ -e $(BUILD)/selinux/handoffd.pp ]; then \
+		install -d $(DESTDIR)$(PREFIX)/share/selinux/packages && \
+		install -m 0644 $(BUILD)/selinux/handoffd.pp $(DESTDIR)$(PREFIX)/share/selinux/packages/; fi
 	for u in systemd/*.service systemd/*.socket systemd/*.target; do \
 		sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|g;s|@SYSCONFDIR@|$(SYSCONFDIR)|g' $$u >$(DESTDIR)$(UNITDIR)/$${u##*/} || exit 1; done
 APACHE_MODULES_DIR ?= $(shell apxs -q LIBEXECDIR 2>/dev/null)

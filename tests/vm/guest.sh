@@ -1,0 +1,249 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs inside the guest, as root, beside the packages: installs them, starts everything as a site would, and looks whether
+# each role is where it should be and does its work there, without a denial; then tries what must be denied.
+#
+#   guest.sh apparmor|selinux [short]    short: without the forbidden acts
+set -u
+lsm=$1 short=${2:-}
+passed=0 failed=0
+roles=(handoffd-gate handoffd-dialer handoffd-streamer@demo-0 handoffd-streamer@demo-1)
+
+# check WHAT COMMAND...
+check() {
+	local what=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		passed=$((passed + 1))
+		echo "ok   $what"
+	else
+		failed=$((failed + 1))
+		echo "FAIL $what"
+		printf '%s\n' "$output" | tail -20 | sed 's/^/     /'
+	fi
+}
+
+pid_of() {
+	systemctl show -p MainPID --value "$1"
+}
+
+status_of() { # UNIT FIELD: of /proc/PID/status
+	sed -n "s/^$2:[[:space:]]*//p" "/proc/$(pid_of "$1")/status"
+}
+
+# Denials that concern us since the last look; none is what legitimate work leaves.
+looked=0
+denials() {
+	local lines
+	lines=$(dmesg | tail -n "+$((looked + 1))" | grep -E 'apparmor="DENIED"|avc:  denied' | grep -E 'handoff|httpd_t|apache2|php-fpm' || true)
+	looked=$(dmesg | wc -l)
+	printf '%s' "$lines"
+}
+no_denials() {
+	local lines
+	lines=$(denials)
+	printf '%s\n' "$lines"
+	[ -z "$lines" ]
+}
+
+# ---------------------------------------------------------------- install and configure, as README.md says
+install_packages() {
+	dpkg -i ./*.deb
+}
+
+configure() {
+	sed -i 's/#workers     = 1 /workers = 2 #/; s/#delay       = 50 /delay = 20 #/' /etc/handoffd/handoffd.conf
+	mkdir -p /var/www/html/chat
+	cat >/var/www/html/chat/stream.php <<'PHP'
+<?php
+require 'Handoffd/autoload.php';
+(new Handoffd\Handoff(new Handoffd\Signer('/etc/handoffd/keys')))
+    ->to('/run/handoffd/chat.sock')->data(['prompt' => $_GET['prompt'] ?? 'hello'])->subject('vm')->send();
+PHP
+	[ "$lsm" != selinux ] || restorecon -R /var/www
+	adduser --quiet www-data handoff-sign
+	a2enmod -q proxy_fcgi setenvif socket_handoff
+	a2enconf -q php8.2-fpm
+	a2dismod -q -f mpm_prefork mpm_worker 2>/dev/null
+	a2enmod -q mpm_event
+	mkdir -p /etc/systemd/system/apache2.service.d
+	cp /usr/share/handoffd/apache2.service.d/handoffd.conf /etc/systemd/system/apache2.service.d/
+}
+
+start_all() {
+	systemctl daemon-reload
+	systemctl restart handoffd.target && systemctl restart php8.2-fpm apache2 && sleep 2 &&
+		systemctl is-active apache2 php8.2-fpm "${roles[@]}"
+}
+
+# ---------------------------------------------------------------- at work
+streams() { # SIZE: a signed handoff through Apache and php-fpm comes whole
+	local out
+	out=$(curl -sS --max-time 20 -G --data-urlencode "prompt=$(head -c "$1" /dev/zero | tr '\0' x)" http://127.0.0.1/chat/stream.php)
+	printf '%s\n' "$out" | tail -3
+	[ "$(printf '%s\n' "$out" | grep -c '^data: \[DONE\]$')" = 1 ]
+}
+
+body_streams() { # a prompt above 64 KiB travels in a memfd
+	cat >/var/www/html/chat/stream.php <<'PHP'
+<?php
+require 'Handoffd/autoload.php';
+(new Handoffd\Handoff(new Handoffd\Signer('/etc/handoffd/keys')))
+    ->to('/run/handoffd/chat.sock')->data(['prompt' => str_repeat('x', 100000)])->subject('vm')->send();
+PHP
+	streams 5
+}
+
+unsigned_is_refused() {
+	[ "$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 http://127.0.0.1/chat/plain.php)" = 403 ]
+}
+
+domain_is() { # UNIT LABEL
+	local label
+	label=$(tr -d '\0' <"/proc/$(pid_of "$1")/attr/current")
+	echo "$1: $label"
+	case $label in *"$2"*) ;; *) return 1 ;; esac
+}
+
+cage_is_on() { # UNIT
+	[ "$(status_of "$1" Seccomp)" = 2 ] && [ "$(status_of "$1" NoNewPrivs)" = 1 ] &&
+		[ "$(status_of "$1" CapPrm)$(status_of "$1" CapEff)$(status_of "$1" CapBnd)" = "$(printf '%048d' 0)" ]
+}
+
+user_is() { # UNIT NAME
+	[ "$(stat -c %U "/proc/$(pid_of "$1")")" = "$2" ] || [ "$(id -u "$2")" = "$(status_of "$1" Uid | cut -f1)" ]
+}
+
+own_namespace() { # UNIT KIND
+	[ "$(readlink "/proc/$(pid_of "$1")/ns/$2")" != "$(readlink "/proc/1/ns/$2")" ]
+}
+
+replaced_while_streaming() { # UNIT that is restarted while a stream runs on the other worker or the same one
+	local out pid
+	out=$(mktemp)
+	curl -sS --max-time 30 -G --data-urlencode "prompt=$(printf "word %.0s" {1..100})" http://127.0.0.1/chat/stream.php >"$out" &
+	pid=$!
+	sleep 0.5
+	systemctl restart "$1" || return 1
+	wait $pid || return 1
+	grep -q '^data: \[DONE\]$' "$out" && streams 5
+}
+
+reload_reads_keys() {
+	handoffctl keygen --kid vm2 /etc/handoffd/keys.new && grep -q vm2 /etc/handoffd/keys.new || return 1
+	cat /etc/handoffd/keys.new >>/etc/handoffd/keys && rm /etc/handoffd/keys.new
+	systemctl restart handoffd-gate && systemctl reload apache2 && sleep 1 && streams 5
+}
+
+# ---------------------------------------------------------------- forbidden acts
+# The probe takes the place of a role, as root, inside one outer wall and nothing else.
+declare -A acts=([handoffd-gate]="read-shadow write-config exec ptrace raw-socket mount"
+	[handoffd-streamer]="read-shadow read-keys write-config exec ptrace raw-socket"
+	[handoffd-dialer]="read-shadow read-keys write-config exec ptrace raw-socket")
+
+# run_probe UNIT-SETTINGS PROGRAM ACT...: what it printed. A real unit: SELinux rightly refuses systemd-run.
+run_probe() {
+	local settings=$1 program=$2
+	shift 2
+	printf '[Service]\nType=oneshot\nExecStart=%s %s\nStandardOutput=journal\n%s\n' "$program" "$*" "$settings" \
+		>/run/systemd/system/probe.service
+	systemctl daemon-reload && systemctl start probe
+	journalctl --sync
+	journalctl -q -o cat "_SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value probe)" | grep -E '^[a-z-]+ ([A-Z]+|0)$'
+}
+
+# The act succeeds without the wall, or its refusal says nothing about it.
+baseline() {
+	local out
+	[ "$lsm" != selinux ] || chcon -t bin_t /usr/lib/handoff-probe
+	out=$(run_probe "" /usr/lib/handoff-probe read-shadow read-keys write-config exec ptrace raw-socket mount)
+	printf '%s\n' "$out"
+	[ "$(printf '%s\n' "$out" | grep -c ' 0$')" = 7 ]
+}
+
+# by_lsm ROLE ACT: refused by the LSM alone, with a record of it.
+by_lsm() {
+	local role=$1 act=$2 out record settings="" program=/usr/lib/handoff-probe
+	denials >/dev/null
+	case $lsm in
+	apparmor) settings="AppArmorProfile=$role" ;;
+	selinux)
+		program=/usr/lib/handoff-probe-$role
+		cp /usr/lib/handoff-probe "$program" && chcon -t "$(printf %s "$role" | tr - _)_exec_t" "$program" || return 1
+		;;
+	esac
+	out=$(run_probe "$settings" "$program" "$act")
+	record=$(denials)
+	printf '%s\n%s\n' "$out" "$record"
+	case $out in "$act EACCES" | "$act EPERM") ;; *) return 1 ;; esac
+	[ -n "$record" ]
+}
+
+# by_unit UNIT ACT: refused by the unit's settings alone: no profile, no domain, no cage.
+by_unit() {
+	local out settings
+	settings=$(sed -n '/^\[Service\]/,$p' "/lib/systemd/system/$1.service" |
+		grep -vE '^(\[|#|$|Type=|ExecStart=|LoadCredential=|Restart|AppArmorProfile=|WatchdogSec=|NotifyAccess=)')
+	out=$(run_probe "$settings" /usr/lib/handoff-probe "$2")
+	printf '%s\n' "$out"
+	case $out in "$2 0" | "") return 1 ;; esac
+}
+
+forbidden() {
+	local role act unit
+	install -m 0755 ./probe /usr/lib/handoff-probe
+	check "without a wall every forbidden act succeeds" baseline
+	for role in "${!acts[@]}"; do
+		for act in ${acts[$role]}; do
+			check "$role: $act denied by $lsm alone, with its record" by_lsm "$role" "$act"
+		done
+	done
+	[ "$lsm" != selinux ] || for role in handoffd-gate handoffd-streamer; do
+		check "$role: tcp-socket denied by selinux alone, with its record" by_lsm "$role" tcp-socket
+	done
+	for unit in handoffd-gate handoffd-streamer@ handoffd-dialer; do
+		for act in read-shadow write-cron raw-socket ptrace mount namespace writable-code; do
+			check "$unit: $act denied by the unit alone" by_unit "$unit" "$act"
+		done
+	done
+	for unit in handoffd-gate handoffd-streamer@; do
+		check "$unit: tcp-connect denied by the unit alone" by_unit "$unit" tcp-connect
+	done
+}
+
+echo "== $lsm, kernel $(uname -r)"
+[ "$lsm" != apparmor ] || systemctl start apparmor
+echo '<?php header("X-Socket-Handoff: /run/handoffd/chat.sock"); header("X-Handoff-Data: {}"); echo "no";' >/tmp/plain.php
+check "install" install_packages
+check "configure" configure
+cp /tmp/plain.php /var/www/html/chat/plain.php
+sed -i 's|<Location "/chat/stream.php">|<Location "/chat">|' /etc/apache2/mods-available/socket_handoff.conf
+check "start" start_all
+check "a signed handoff streams" streams 20
+check "one of 100 KB streams" body_streams
+check "an unsigned handoff is refused" unsigned_is_refused
+for unit in "${roles[@]}"; do
+	name=${unit%%@*}
+	check "$unit: seccomp, no_new_privs, no capability" cage_is_on "$unit"
+	check "$unit: its own user" user_is "$unit" "$name"
+	check "$unit: its own mount namespace" own_namespace "$unit" mnt
+	[ "$name" = handoffd-dialer ] || check "$unit: its own network namespace" own_namespace "$unit" net
+	case $lsm in
+	apparmor) check "$unit: its profile, enforced" domain_is "$unit" "$name (enforce)" ;;
+	selinux) check "$unit: its domain" domain_is "$unit" ":$(printf %s "$name" | tr - _)_t:" ;;
+	esac
+done
+check "a streamer restarted while streams run" replaced_while_streaming handoffd-streamer@demo-0
+check "the gate restarted while streams run" replaced_while_streaming handoffd-gate
+check "new keys after restart and reload" reload_reads_keys
+check "everything restarted" start_all
+check "a signed handoff streams again" streams 20
+check "no denial for legitimate work" no_denials
+[ -n "$short" ] || forbidden
+if [ "$failed" -gt 0 ]; then
+	journalctl -b --no-pager -o cat -u 'handoffd*' -u apache2 -u php8.2-fpm | tail -60
+	tail -5 /var/log/apache2/error.log
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
