@@ -22,7 +22,7 @@ static cfg_opt_t options[] = {
     CFG_STR("runtime-dir", "/run/handoffd", CFGF_NONE),
     CFG_STR("key-file", "/etc/handoffd/keys", CFGF_NONE),
     CFG_BOOL("log-debug", cfg_false, CFGF_NONE),
-    CFG_INT("watchdog", 10, CFGF_NONE),
+    CFG_INT("watchdog", 30, CFGF_NONE),
     CFG_STR("policy-dir", HANDOFFD_POLICY_DIR, CFGF_NONE),
     CFG_STR("seccomp", "enforce", CFGF_NONE),
     CFG_STR("access-log", "", CFGF_NONE),

@@ -22,7 +22,7 @@
 
 /* A role answers at once, however busy; one that has left so many unanswered hangs. */
 #define PING_INTERVAL  1.0
-#define PINGS_PATIENCE 5
+#define PINGS_PATIENCE 15 /* a burst of TLS handshakes on a loaded machine keeps a streamer busy for seconds */
 
 #define RETIRED_MAX 8 /* of one peer; when there are more the first is not heard any more */
 

@@ -60,7 +60,7 @@ def test_gate_turns_to_others(handoffd_factory):
     since = daemon.log.position()
     stopped(pid)
     try:
-        daemon.log.wait(r"event=peer-lost role=streamer .*detail=hangs", 10, since)
+        daemon.log.wait(r"event=peer-lost role=streamer .*detail=hangs", 25, since)
         assert daemon.counters("gate")["handoffd_peer_hung_total"] == 1
         assert all(serves(daemon) for _ in range(20))
     finally:
@@ -78,7 +78,7 @@ def test_gate_notices_a_hanging_dialer(handoffd_factory):
     since = daemon.log.position()
     stopped(pid)
     try:
-        daemon.log.wait(r"event=peer-lost role=dialer detail=hangs", 10, since)
+        daemon.log.wait(r"event=peer-lost role=dialer detail=hangs", 25, since)
     finally:
         since = daemon.log.position()
         os.kill(pid, signal.SIGCONT)

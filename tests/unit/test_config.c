@@ -109,7 +109,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config->backends[0].max_duration_s, 3600);
 	assert_int_equal(config->backends[0].keepalive_s, 15);
 	assert_int_equal(config->n_upstreams, 0);
-	assert_int_equal(config->watchdog_s, 10);
+	assert_int_equal(config->watchdog_s, 30);
 	assert_int_equal(config->n_profiles, 0);
 	const struct config_request *request = &config->backends[0].request;
 	assert_int_equal(request->max_data, 33554432);
