@@ -68,7 +68,7 @@ struct transfer {
 	TAILQ_ENTRY(transfer) queue; /* waiting, failed or released */
 	struct request_body *body;   /* NULL once it is not needed any more */
 	uint64_t sent;               /* of the body */
-	int64_t release_until_ms;
+	int64_t until_ms;            /* while it waits or is released */
 	int32_t stream_id;
 	uint32_t heard_at;   /* the connection's n_heard when it began */
 	uint32_t unconsumed; /* bytes taken while it was paused, which the upstream does not know of */
@@ -140,7 +140,7 @@ void transfer_take_end(struct transfer *transfer);
 void transfer_fail(struct transfer *transfer, enum transfer_error error);
 /* What became of those that failed. */
 void transfers_settle(struct transport *transport);
-/* End those that were released long enough ago. */
+/* End those that waited for a place, or were released, long enough ago. */
 void transfers_expire(struct transport *transport, int64_t now_ms);
 
 /* ---------------------------------------------------------------- h2_pool.c */

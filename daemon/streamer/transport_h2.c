@@ -67,6 +67,7 @@ static void place(struct transfer *transfer, enum transfer_place where)
 
 	transfer->place = (uint8_t)where;
 	if (where == TRANSFER_WAITING) {
+		transfer->until_ms = clock_ms() + transport->upstream->connect_timeout_ms;
 		TAILQ_INSERT_TAIL(&transport->waiting, transfer, queue);
 		transport->n_waiting++;
 	} else if (where == TRANSFER_FAILED) {
@@ -231,7 +232,7 @@ static void release(struct transfer *transfer)
 		return;
 	}
 	transfer->events = NULL;
-	transfer->release_until_ms = clock_ms() + RELEASE_MS;
+	transfer->until_ms = clock_ms() + RELEASE_MS;
 	place(transfer, TRANSFER_RELEASED);
 }
 
@@ -239,9 +240,13 @@ void transfers_expire(struct transport *transport, int64_t now_ms)
 {
 	struct transfer *first;
 
+	/* While connections are on their way, what becomes of those decides. */
+	while ((first = TAILQ_FIRST(&transport->waiting)) != NULL && transport->n_connecting == 0 &&
+	       first->until_ms <= now_ms)
+		transfer_fail(first, TRANSFER_BUSY);
 	/* The same. */
 	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-	while ((first = TAILQ_FIRST(&transport->released)) != NULL && first->release_until_ms <= now_ms)
+	while ((first = TAILQ_FIRST(&transport->released)) != NULL && first->until_ms <= now_ms)
 		cancel(first);
 }
 

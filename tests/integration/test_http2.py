@@ -168,10 +168,11 @@ def test_pool_that_is_full(behind_nginx):
 
 def test_waiting_has_an_end(behind_nginx):
     held = Held()
-    service, front, daemon = behind_nginx(held, backend={"first-byte-timeout": 1}, upstream={
-        "max-connections": 1, "streams-per-connection": 1})
+    service, front, daemon = behind_nginx(held, upstream={
+        "max-connections": 1, "streams-per-connection": 1, "connect-timeout": 1000})
     running = hold(daemon, 1)
-    assert exchange(daemon, prompt_data("x")).status == 504
+    response = exchange(daemon, prompt_data("x"))
+    assert response.status == 503 and response.header("Retry-After") is not None
     held.go_on.set()
     assert running[0].response().text() == "ab"
 
