@@ -67,7 +67,7 @@ VARIANTS = {
     "demo 10000 relayed": Variant(relayed=True),
     "demo 10000 at once": Variant(seconds=0, processes=4),
     "bare 10000 at once": Variant("bare", seconds=0, processes=4),
-    "demo 100000": Variant(streams=100000, seconds=60, gap=6000, workers=6, processes=6),
+    "demo 100000": Variant(streams=100000, seconds=100, gap=8000, workers=6, processes=6),
     "h1 5000": Variant("h1", streams=5000),
     "h1-tls 5000": Variant("h1-tls", streams=5000),
     "h2 5000": Variant("h2", streams=5000),

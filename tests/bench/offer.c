@@ -46,11 +46,12 @@ int offer_connect(const struct offerer *offerer, int *client, int *server)
 		return -1;
 	if (offerer->room > 0)
 		setsockopt(*client, SOL_SOCKET, SO_RCVBUF, &offerer->room, sizeof(offerer->room));
-	if (connect(*client, (const struct sockaddr *)&offerer->address, sizeof(offerer->address)) != 0)
+	if (connect(*client, (const struct sockaddr *)&offerer->address, sizeof(offerer->address)) == 0)
+		*server = accept4(offerer->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (*server < 0) {
+		fd_close(client);
 		return -1;
-	*server = accept4(offerer->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (*server < 0)
-		return -1;
+	}
 	if (offerer->room > 0)
 		setsockopt(*server, SOL_SOCKET, SO_SNDBUF, &offerer->room, sizeof(offerer->room));
 	return 0;
@@ -127,8 +128,10 @@ int offer_make(const struct offerer *offerer, int server, const char prompt[PROM
 	if (offer->message == NULL)
 		return -ENOMEM;
 	memcpy(offer->message, message, offer->len);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+		free(offer->message);
 		return -errno;
+	}
 	offer->reply = pair[0];
 	offer->passed_reply = pair[1];
 	return 0;

@@ -145,8 +145,8 @@ static void end(struct stream *stream, enum stream_state state)
 	share.ended++;
 }
 
-/* A new connection, and the handoff of it. */
-static void prepare_stream(size_t i)
+/* A new connection, and the handoff of it. False when there are no descriptors for now: many handoffs have no reply. */
+static bool prepare_stream(size_t i)
 {
 	struct stream *stream = &share.streams[i];
 	size_t number = number_of(i);
@@ -158,11 +158,18 @@ static void prepare_stream(size_t i)
 	snprintf(prompt, sizeof(prompt), "%.6s%010zu", run.word, number);
 	memcpy(stream->answer.prompt, prompt, PROMPT_LEN);
 	if (offer_connect(&run.offerer, &stream->client, &server) != 0 ||
-	    offer_make(&run.offerer, server, prompt, number, &stream->offer) != 0)
-		fail("a connection");
+	    offer_make(&run.offerer, server, prompt, number, &stream->offer) != 0) {
+		if (errno != EMFILE)
+			fail("a connection");
+		fd_close(&stream->client);
+		fd_close(&server);
+		stream->record = NULL;
+		return false;
+	}
 	watch(stream->offer.reply, i, true);
 	if (run.rate == 0)
 		watch(stream->client, i, false);
+	return true;
 }
 
 /* False when the gate takes nothing for now. */
@@ -252,8 +259,8 @@ static int64_t begin_due(void)
 
 		if (wait > 0)
 			return wait;
-		if (share.streams[share.begun].record == NULL)
-			prepare_stream(share.begun);
+		if (share.streams[share.begun].record == NULL && !prepare_stream(share.begun))
+			return 500;
 		share.streams[share.begun].record->due = at;
 		if (!begin(&share.streams[share.begun]))
 			return 500;
@@ -310,7 +317,8 @@ static void prepare(size_t process)
 		if ((share.gates[i] = offer_gate(&run.offerer)) < 0)
 			fail(run.offerer.path);
 	for (size_t i = 0; run.seconds <= 0 && i < share.n; i++)
-		prepare_stream(i);
+		if (!prepare_stream(i))
+			fail("a connection");
 }
 
 static void run_share(size_t process)
