@@ -15,7 +15,8 @@
 #include "lib/fdpass.h"
 #include "lib/token.h"
 
-#define TOKEN_SECONDS 50
+#define TOKEN_SECONDS    50
+#define DESCRIPTORS_LEFT 8
 
 int offerer_init(struct offerer *offerer)
 {
@@ -44,6 +45,12 @@ int offer_connect(const struct offerer *offerer, int *client, int *server)
 	*client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*client < 0)
 		return -1;
+	/* The lowest free number is given. An accept() that failed would leave this connection to the next caller. */
+	if (*client > sysconf(_SC_OPEN_MAX) - DESCRIPTORS_LEFT) {
+		fd_close(client);
+		errno = EMFILE;
+		return -1;
+	}
 	if (offerer->room > 0)
 		setsockopt(*client, SOL_SOCKET, SO_RCVBUF, &offerer->room, sizeof(offerer->room));
 	if (connect(*client, (const struct sockaddr *)&offerer->address, sizeof(offerer->address)) == 0)
