@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from env import ScriptedUpstream, proc_status, wait_for
+from env import SANITIZE, ScriptedUpstream, proc_status, wait_for
 from test_streamer_demo import TEXT, Exchange, exchange, prompt_data, refused
-from test_streamer_openai import authority, only_http1, openai_factory, scripted  # noqa: F401, fixtures
+from test_streamer_openai import authority, openai_factory, scripted  # noqa: F401, fixtures
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MIB = 1 << 20
@@ -85,7 +85,8 @@ def test_largest_attachment_is_not_copied(scripted):
         assert daemon.counters("streamer")["handoffd_request_bytes"] >= len(data)
         go_on.set()
         assert made.response().text() == "ok"
-    assert during - before < 1024, f"{during - before} KiB more"
+    if not SANITIZE:  # they keep freed memory
+        assert during - before < 1024, f"{during - before} KiB more"
     wait_for(lambda: daemon.counters("streamer").get("handoffd_request_bytes", 0) == 0, 3, "the request to be forgotten")
 
 
@@ -114,25 +115,6 @@ def test_client_that_leaves_frees_the_request(scripted):
         upstream.wait_connections(1)
         assert daemon.counters("streamer")["handoffd_request_bytes"] > 8 * MIB
     wait_for(lambda: daemon.counters("streamer").get("handoffd_request_bytes", 0) == 0, 3, "the request to be forgotten")
-
-
-@only_http1
-def test_sent_again_from_the_start(scripted):
-    """A kept connection turns out to be closed when the request goes out: all of it comes by another one."""
-    closing = threading.Event()
-
-    def script(connection):
-        answer(connection)
-        if len(upstream.connections) == 1:
-            connection.sock.recv(1)  # of the second request
-            closing.set()
-    upstream, daemon = scripted(script)
-    assert exchange(daemon, prompt_data("first")).text() == "ok"
-    image = PNG + noise(3 * MIB)
-    response = exchange(daemon, parts({"prompt": "p"}, ("a", "image/png", image)))
-    assert closing.wait(5), "the connection was not used again"
-    assert response.text() == "ok"
-    assert upstream.connections[1].json["messages"][0]["content"][0] == image_part(image)
 
 
 def test_options_and_test_pattern(scripted):
