@@ -233,6 +233,7 @@ static void take_top_level(struct config_loader *loader)
 	config->policy_dir = config_path(loader, root, "policy-dir", false);
 	config->seccomp = config_choice(loader, root, "seccomp", seccomp_modes);
 	config->access_log = config_path(loader, root, "access-log", true);
+	config_judge(loader, root, "access-log", value_pattern(config->access_log));
 	config->access_log_format = config_choice(loader, root, "access-log-format", log_formats);
 	for (size_t i = 0; i < ROLE_COUNT; i++)
 		config->user[i].name = "";

@@ -136,7 +136,7 @@ struct config {
 	unsigned watchdog_s;      /* after which the supervisor replaces a role that gives no sign of life; 0: never */
 	const char *policy_dir;   /* ROLE.policy in it replaces the built-in policy; default /etc/handoffd/policy.d */
 	enum policy_mode seccomp; /* default enforce */
-	const char *access_log;   /* file, "" for none; opened before the role drops its rights */
+	const char *access_log;   /* of streamers, see config_access_log(); "" for none */
 	enum config_log_format access_log_format; /* default combined */
 	struct config_user user[ROLE_COUNT];      /* gate-user, streamer-user, dialer-user; unset ones have name "" */
 	struct config_listen *listens;
@@ -162,6 +162,10 @@ uint64_t config_sections_id(const struct config *config);
 #define CONFIG_PATH_MAX 108
 int config_streamer_socket(const struct config *config, size_t backend, size_t worker, char out[CONFIG_PATH_MAX]);
 int config_dialer_socket(const struct config *config, char out[CONFIG_PATH_MAX]);
+
+/* A worker's access log: %b in its name stands for the backend, %w for the worker's number. "" when there is none.
+ * Returns 0 or -ENAMETOOLONG. */
+int config_access_log(const struct config *config, size_t backend, size_t worker, char *out, size_t size);
 
 /* Path of a secret: CREDENTIALS_DIRECTORY/name when systemd gives one, else the configured file. Returns 0 or
  * -ENAMETOOLONG. */

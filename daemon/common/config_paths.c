@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* What the names of a later generation's sockets have besides. */
@@ -36,6 +37,25 @@ int config_dialer_socket(const struct config *config, char out[CONFIG_PATH_MAX])
 	int len = snprintf(out, CONFIG_PATH_MAX, "%s/dialer%s.sock", config->runtime_dir, generation);
 
 	return len >= 0 && len < CONFIG_PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int config_access_log(const struct config *config, size_t backend, size_t worker, char *out, size_t size)
+{
+	size_t len = 0;
+
+	for (const char *c = config->access_log; *c != '\0' && len < size; c++) {
+		if (strncmp(c, "%b", 2) == 0)
+			len += (size_t)snprintf(out + len, size - len, "%s", config->backends[backend].name);
+		else if (strncmp(c, "%w", 2) == 0)
+			len += (size_t)snprintf(out + len, size - len, "%zu", worker);
+		else
+			out[len++] = *c;
+		c += *c == '%';
+	}
+	if (len >= size)
+		return -ENAMETOOLONG;
+	out[len] = '\0';
+	return 0;
 }
 
 int config_secret_path(const char *name, const char *configured, char *out, size_t size)

@@ -191,6 +191,14 @@ static const char *url_host(const char *text, const char **rest, char **host)
 	return *host == NULL ? "out of memory" : NULL;
 }
 
+const char *value_pattern(const char *text)
+{
+	for (const char *percent = strchr(text, '%'); percent != NULL; percent = strchr(percent + 2, '%'))
+		if (percent[1] != 'b' && percent[1] != 'w')
+			return "after % comes b, the backend's name, or w, the worker's number";
+	return NULL;
+}
+
 const char *value_url(const char *text, struct config_upstream *upstream)
 {
 	char *host = NULL;

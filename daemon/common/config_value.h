@@ -33,6 +33,9 @@ const char *value_text(const char *text);
 /* UTF-8 text, line ends and tabs allowed, other control bytes not. */
 const char *value_utf8(const char *text);
 
+/* %b and %w are the only uses of a percent sign. */
+const char *value_pattern(const char *text);
+
 /* A base URL, http or https, without user information, query and fragment. Fills url, tls, host and port of upstream
  * with memory that is never freed. */
 const char *value_url(const char *text, struct config_upstream *upstream);

@@ -49,8 +49,7 @@ static void line_put_string(struct line *line, const char *text)
 	line_put(line, text, strlen(text), LINE_MAX_LEN - LINE_RESERVE);
 }
 
-/* How one byte stands inside quotes: itself, \" \\ \n \t, or \xNN. Returns the length. */
-static size_t escape_byte(uint8_t byte, char out[5])
+size_t log_escape(uint8_t byte, char out[5])
 {
 	switch (byte) {
 	case '"':
@@ -88,7 +87,7 @@ static void line_put_value(struct line *line, struct span value)
 		line_put(line, "\"", 1, limit);
 	for (size_t i = 0; i < value.len; i++) {
 		char escaped[5];
-		size_t len = escape_byte(value.data[i], escaped);
+		size_t len = log_escape(value.data[i], escaped);
 
 		if (len > limit - line->len)
 			break;

@@ -42,6 +42,9 @@ void log_level(int severity);
 	log_fields((severity), (event), (const struct log_field[]){LOG_END, ##__VA_ARGS__, LOG_END} + 1)
 void log_fields(int severity, const char *event, const struct log_field *fields);
 
+/* How one byte stands inside quotes: itself, or \" \\ \n \t \xNN. Returns the length. */
+size_t log_escape(uint8_t byte, char out[5]);
+
 /* Log at LOG_CRIT and exit(1). For a role's main, before its loop, and for broken invariants; never for input from
  * outside. */
 __attribute__((noreturn, format(printf, 1, 2))) void fatal(const char *format, ...);

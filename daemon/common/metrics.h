@@ -20,7 +20,8 @@
 enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 
 /* COUNTER only grows, GAUGE is what is now, PEAK the highest that a gauge had, HISTOGRAM a distribution of durations.
- * label: NONE, REASON, OUTCOME (one number for each of its values), or BACKEND (the backend of the streamer's pool).
+ * label: NONE, REASON, OUTCOME, USAGE (one number for each of its values), or BACKEND (the backend of the streamer's
+ * pool).
  *
  *      symbol, name, type, label, by, help */
 #define METRICS(X)                                                                                                     \
@@ -70,6 +71,14 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 	X(METRIC_ACCEPT_TOO_LATE, "handoffd_accept_too_late_total", COUNTER, NONE, BY_STREAMER,                        \
 	  "Handoffs that Apache no longer waited for")                                                                 \
 	X(METRIC_STREAMS, "handoffd_streams_total", COUNTER, OUTCOME, BY_STREAMER, "Streams that ended, by outcome")   \
+	X(METRIC_USAGES, "handoffd_usage_total", COUNTER, USAGE, BY_STREAMER,                                          \
+	  "Answers of upstreams, by where the numbers of their tokens are from")                                       \
+	X(METRIC_PROMPT_TOKENS, "handoffd_prompt_tokens_total", COUNTER, BACKEND, BY_STREAMER,                         \
+	  "Tokens of prompts, as far as upstreams told of them")                                                       \
+	X(METRIC_COMPLETION_TOKENS, "handoffd_completion_tokens_total", COUNTER, BACKEND, BY_STREAMER,                 \
+	  "Tokens of answers, exact or estimated")                                                                     \
+	X(METRIC_ACCESS_LOG_LOST, "handoffd_access_log_lost_total", COUNTER, NONE, BY_STREAMER,                        \
+	  "Lines of the access log that could not be written")                                                         \
 	X(METRIC_PAUSES, "handoffd_pauses_total", COUNTER, NONE, BY_STREAMER,                                          \
 	  "Times that an upstream was held back for a slow client")                                                    \
 	X(METRIC_TRANSFERS, "handoffd_upstream_requests_total", COUNTER, NONE, BY_STREAMER,                            \
@@ -117,7 +126,7 @@ enum metric {
 };
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_PEAK, METRIC_HISTOGRAM };
-enum metric_label { METRIC_NONE, METRIC_REASON, METRIC_OUTCOME, METRIC_BACKEND };
+enum metric_label { METRIC_NONE, METRIC_REASON, METRIC_OUTCOME, METRIC_USAGE, METRIC_BACKEND };
 
 /* Upper bounds of the buckets in microseconds; a last one takes the rest. */
 #define METRIC_BOUNDS                                                                                                  \
@@ -132,6 +141,7 @@ enum {
 	METRIC_VALUES_BACKEND = 1,
 	METRIC_VALUES_REASON = REASON_COUNT,
 	METRIC_VALUES_OUTCOME = OUTCOME_COUNT,
+	METRIC_VALUES_USAGE = USAGE_COUNT,
 };
 #define METRIC_SLOTS_COUNTER(label)   METRIC_VALUES_##label
 #define METRIC_SLOTS_GAUGE(label)     METRIC_VALUES_##label
@@ -158,7 +168,7 @@ struct metric_info {
 
 /* A row of the table. Static storage. */
 const struct metric_info *metric_info(enum metric metric);
-/* What stands in a label for this slot of a metric by reason or outcome. Static storage. */
+/* What stands in a label for this slot of a metric by reason, outcome or usage. Static storage. */
 const char *metric_label_value(const struct metric_info *info, size_t slot);
 /* Upper bound of a bucket in microseconds; UINT64_MAX for the last. */
 uint64_t metric_bound(size_t bucket);
@@ -173,7 +183,7 @@ struct metrics_page {
 static_assert(sizeof(struct metrics_page) <= METRICS_PAGE_SIZE, "the table fits one page");
 
 void metrics_add(enum metric metric, uint64_t n);
-/* One more for a reason or an outcome. */
+/* One more for a reason, an outcome or a kind of usage. */
 void metrics_count(enum metric metric, size_t label);
 /* A gauge; for a peak only when it is higher. */
 void metrics_set(enum metric metric, uint64_t value);

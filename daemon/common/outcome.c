@@ -4,13 +4,24 @@
  */
 #include "outcome.h"
 
-static const char *const names[OUTCOME_COUNT] = {
+static const char *const outcomes[OUTCOME_COUNT] = {
 #define OUTCOME_NAME(symbol, name) [symbol] = (name),
     OUTCOMES(OUTCOME_NAME)
 #undef OUTCOME_NAME
 };
 
+static const char *const usages[USAGE_COUNT] = {
+#define USAGE_NAME(symbol, name) [symbol] = (name),
+    USAGES(USAGE_NAME)
+#undef USAGE_NAME
+};
+
 const char *outcome_name(enum outcome outcome)
 {
-	return (unsigned)outcome < OUTCOME_COUNT ? names[outcome] : "unknown";
+	return (unsigned)outcome < OUTCOME_COUNT ? outcomes[outcome] : "unknown";
+}
+
+const char *usage_name(enum usage_kind kind)
+{
+	return (unsigned)kind < USAGE_COUNT ? usages[kind] : "unknown";
 }

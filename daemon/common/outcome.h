@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Outcomes: every way a stream can end, once, with its stable name (log lines, metrics, error events).
+ * Outcomes: every way a stream can end, once, with its stable name (log lines, metrics, error events); and what is
+ * known of the tokens that it took.
  */
 #ifndef HANDOFFD_OUTCOME_H
 #define HANDOFFD_OUTCOME_H
+
+#include <stdint.h>
 
 /*      symbol                    name                 how a stream ended */
 #define OUTCOMES(X)                                                                                                    \
@@ -24,7 +27,27 @@ enum outcome {
 	    OUTCOME_COUNT
 };
 
-/* Stable name, "unknown" when out of range. Static storage. */
+/*      symbol             name          where the numbers are from */
+#define USAGES(X)                                                                                                      \
+	X(USAGE_ABSENT, "absent")       /* there are none: nothing came */                                             \
+	X(USAGE_ESTIMATED, "estimated") /* pieces of content that came were counted */                                 \
+	X(USAGE_EXACT, "exact")         /* the upstream said so */
+
+enum usage_kind {
+#define USAGE_ENUM(symbol, name) symbol,
+	USAGES(USAGE_ENUM)
+#undef USAGE_ENUM
+	    USAGE_COUNT
+};
+
+struct usage {
+	uint32_t prompt;     /* exact only */
+	uint32_t completion; /* unless absent */
+	enum usage_kind kind;
+};
+
+/* Stable names, "unknown" when out of range. Static storage. */
 const char *outcome_name(enum outcome outcome);
+const char *usage_name(enum usage_kind kind);
 
 #endif

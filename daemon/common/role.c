@@ -125,13 +125,15 @@ static size_t number_of(const char *text, size_t max, const char *what)
 	return value;
 }
 
-/* A reader of the log or a peer that goes away is an error to handle, not a signal; nothing blocked is inherited. */
+/* A reader of the log or a peer that goes away, or a file at its limit, is an error to handle, not a signal; nothing
+ * blocked is inherited. */
 static void signals_reset(void)
 {
 	sigset_t none;
 
 	sigemptyset(&none);
-	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR ||
+	    sigprocmask(SIG_SETMASK, &none, NULL) != 0)
 		fatal("cannot reset signals: %m");
 }
 

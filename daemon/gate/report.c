@@ -89,6 +89,8 @@ static void write_histogram(FILE *out, const char *name, const char *labels, con
 /* The original's daemon calls the outcome of a failed stream a reason. */
 static const char *label_name(const struct metric_info *info)
 {
+	if (info->label == METRIC_USAGE)
+		return "usage";
 	return info->label == METRIC_OUTCOME && info->first != METRIC_STREAM_ERRORS_FIRST ? "outcome" : "reason";
 }
 
@@ -100,7 +102,7 @@ static void write_values(FILE *out, const struct metric_info *info, const char *
 		write_histogram(out, info->name, labels, slots + info->first);
 		return;
 	}
-	if (info->label != METRIC_REASON && info->label != METRIC_OUTCOME) {
+	if (info->label == METRIC_NONE || info->label == METRIC_BACKEND) {
 		write_number(out, info->name, labels, slots[info->first]);
 		return;
 	}

@@ -59,6 +59,27 @@ static void join_halves(struct chat_event *event, const struct surrogate_halves 
 		content->len += SURROGATE_MARK_LEN;
 }
 
+/* A number of tokens; false when it is none. */
+static bool take_tokens(json_t *usage, const char *name, uint32_t *out)
+{
+	json_t *number = json_object_get(usage, name);
+	json_int_t value = json_integer_value(number);
+
+	if (!json_is_integer(number) || value < 0 || value > UINT32_MAX)
+		return false;
+	*out = (uint32_t)value;
+	return true;
+}
+
+static void take_usage(struct chat_event *event)
+{
+	json_t *usage = json_object_get(event->root, "usage");
+
+	event->has_usage = take_tokens(usage, "prompt_tokens", &event->prompt_tokens) &&
+	                   take_tokens(usage, "completion_tokens", &event->completion_tokens);
+	event->only_usage = event->has_usage && json_array_size(json_object_get(event->root, "choices")) == 0;
+}
+
 void chat_event_parse(struct chat_event *event, const struct sse_event *sse, uint16_t *half)
 {
 	struct surrogate_halves halves;
@@ -78,6 +99,7 @@ void chat_event_parse(struct chat_event *event, const struct sse_event *sse, uin
 		event->kind = CHAT_EVENT_INVALID;
 		return;
 	}
+	take_usage(event);
 	choice = json_array_get(json_object_get(event->root, "choices"), 0);
 	content = json_object_get(json_object_get(choice, "delta"), "content");
 	event->finished = json_string_length(json_object_get(choice, "finish_reason")) > 0;

@@ -24,6 +24,10 @@ struct chat_event {
 	size_t joined_len;
 	struct span content; /* borrowed from root; may be empty */
 	bool finished;       /* a finish_reason was given: the answer is whole */
+	bool has_usage;      /* the next two are given */
+	bool only_usage;     /* and nothing else is: it was sent since usage was asked for */
+	uint32_t prompt_tokens;
+	uint32_t completion_tokens;
 	json_t *root;
 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "access_log.h"
 #include "backend.h"
 #include "control.h"
 #include "daemon/common/log.h"
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
 	int shared = metrics_share();
 	if (shared != 0)
 		fatal("cannot share the metrics: %s", strerror(-shared));
+	access_log_open(context.config, context.backend, context.worker);
 	role_confine(&context, &streamer.backend->user);
 	role_listen(&context, BACKLOG);
 	control_init(&control, &streamer, fd, role_expected_uid(&context.config->user[ROLE_GATE]));

@@ -28,8 +28,9 @@ struct chat {
 	struct request_body *body;  /* NULL once it has been sent */
 	char *test_pattern;         /* for the request's head; NULL: none */
 	struct sse sse;
-	uint16_t half; /* of a character that the upstream cut in two */
-	bool finished; /* a finish_reason was given */
+	uint16_t half;     /* of a character that the upstream cut in two */
+	bool finished;     /* a finish_reason was given */
+	bool usage_wanted; /* the data asks for the event that tells of it */
 };
 
 static void work_free(struct chat *chat)
@@ -56,6 +57,8 @@ static int prepare(struct streamer *streamer, const struct request *request, voi
 		work_free(chat);
 		return rc;
 	}
+	chat->usage_wanted =
+	    json_is_true(json_object_get(json_object_get(request->root, "stream_options"), "include_usage"));
 	*work = chat;
 	return 0;
 }
@@ -136,6 +139,8 @@ static int on_event(void *user, const struct sse_event *sse)
 	}
 	chat_event_parse(&event, sse, &chat->half);
 	chat->finished = chat->finished || event.finished;
+	if (event.has_usage)
+		stream_usage(chat->stream, event.prompt_tokens, event.completion_tokens);
 	switch (event.kind) {
 	case CHAT_EVENT_CONTENT:
 		stream_event(chat->stream, sse);
@@ -154,7 +159,9 @@ static int on_event(void *user, const struct sse_event *sse)
 		fail(chat, OUTCOME_UPSTREAM_ERROR, 502, "The service that answers was not understood.", 0);
 		break;
 	case CHAT_EVENT_NOTHING:
-		stream_event(chat->stream, sse);
+		/* A client that did not ask for usage does not expect an event without choices. */
+		if (!event.only_usage || chat->usage_wanted)
+			stream_event(chat->stream, sse);
 		break;
 	}
 	chat_event_free(&event);

@@ -1,58 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Stream: see stream.h. Here: how one begins and ends, and what its client does. Its output is in stream_output.c, its
- * deadlines are in stream_deadline.c.
+ * deadlines are in stream_deadline.c, what is told of it afterwards is in stream_account.c.
  */
 #include "stream.h"
 
 #include <stdlib.h>
 
+#include "access_log.h"
 #include "backend.h"
 #include "clock.h"
-#include "daemon/common/log.h"
 #include "stream_internal.h"
 
 /* ---------------------------------------------------------------- ending */
-
-static bool is_upstream_fault(enum outcome outcome)
-{
-	return outcome == OUTCOME_UPSTREAM_REFUSED || outcome == OUTCOME_UPSTREAM_ERROR ||
-	       outcome == OUTCOME_UPSTREAM_TIMEOUT;
-}
-
-static void count_end(const struct stream *stream)
-{
-	enum outcome outcome = (enum outcome)stream->outcome;
-	int64_t duration_us = (clock_ms() - stream->accepted_ms) * 1000;
-
-	metrics_count(METRIC_STREAMS, outcome);
-	if (outcome != OUTCOME_DONE)
-		metrics_count(METRIC_STREAM_ERRORS, outcome);
-	metrics_observe(METRIC_STREAM_DURATION, duration_us);
-	if (stream->head_only) /* the backend was not asked */
-		return;
-	metrics_observe(METRIC_BACKEND_DURATION, duration_us);
-	if (is_upstream_fault(outcome))
-		metrics_add(METRIC_BACKEND_ERRORS, 1);
-}
-
-static void log_end(const struct stream *stream)
-{
-	const struct streamer *streamer = stream->streamer;
-	struct span subject = span_of(stream->text, stream->subject_len);
-	struct span request_id = span_of(stream->text + stream->subject_len, stream->request_id_len);
-
-	log_event(LOG_INFO, "stream-end", LOG_INT("id", stream->id), LOG_STR("backend", streamer->backend->name),
-	          LOG_SPAN("subject", subject), LOG_SPAN("request", request_id), LOG_INT("status", stream->status),
-	          LOG_INT("bytes", stream->client.sent), LOG_INT("events", stream->events),
-	          LOG_INT("duration_ms", clock_ms() - stream->accepted_ms),
-	          LOG_INT("first_byte_ms", stream->first_event_ms),
-	          LOG_STR("outcome", outcome_name((enum outcome)stream->outcome)),
-	          LOG_STR("relay", stream->relayed ? "yes" : "no"));
-	count_end(stream);
-	if (stream->gate != 0)
-		streamer->ended(stream->streamer, stream->gate, stream->id);
-}
 
 void stream_defer(struct stream *stream)
 {
@@ -65,7 +25,7 @@ void stream_defer(struct stream *stream)
 void stream_close(struct stream *stream)
 {
 	if (stream->state < STREAM_LINGERING)
-		log_end(stream);
+		stream_account(stream);
 	stream->state = STREAM_CLOSED;
 	ev_timer_stop(stream->streamer->loop, &stream->timer);
 	client_close(&stream->client);
@@ -98,7 +58,7 @@ void stream_gone(struct stream *stream)
 
 static void linger(struct stream *stream)
 {
-	log_end(stream);
+	stream_account(stream);
 	stream->state = STREAM_LINGERING;
 	stream->shut_ms = clock_ms();
 	client_shutdown(&stream->client);
@@ -193,15 +153,17 @@ struct stream *stream_new(struct streamer *streamer, uint64_t id, const struct w
 		memcpy(stream->text + subject.len, request_id.data, request_id.len);
 	stream->client.framing = framing_of(stream, wire);
 	stream->client.watcher.fd = -1;
-	if (headers.len > 0) {
+	if (headers.len > 0)
 		stream->headers = malloc(headers.len);
-		if (stream->headers == NULL) {
-			free(stream);
-			return NULL;
-		}
-		memcpy(stream->headers, headers.data, headers.len);
-		stream->headers_len = (uint32_t)headers.len;
+	if (access_log_is_open())
+		stream->access = access_request_new(wire);
+	if ((headers.len > 0 && stream->headers == NULL) || (access_log_is_open() && stream->access == NULL)) {
+		stream_discard(stream);
+		return NULL;
 	}
+	if (headers.len > 0)
+		memcpy(stream->headers, headers.data, headers.len);
+	stream->headers_len = (uint32_t)headers.len;
 	return stream;
 }
 
@@ -210,6 +172,7 @@ void stream_discard(struct stream *stream)
 	if (stream->work != NULL)
 		stream->streamer->ops->stop(stream->work, stream->whole);
 	free(stream->headers);
+	free(stream->access);
 	free(stream);
 }
 

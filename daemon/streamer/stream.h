@@ -16,6 +16,7 @@
 #ifndef HANDOFFD_STREAMER_STREAM_H
 #define HANDOFFD_STREAMER_STREAM_H
 
+#include "access_line.h"
 #include "client.h"
 #include "daemon/common/metrics.h"
 #include "lib/wire.h"
@@ -38,7 +39,9 @@ struct stream {
 	int64_t spoken_ms; /* when something was last sent to the client */
 	int64_t armed_ms;  /* when timer fires */
 	int64_t shut_ms;   /* when our side was shut */
-	uint32_t events;
+	uint32_t events;   /* sent to the client, comments aside */
+	uint32_t pieces;   /* of content that came */
+	struct usage usage;
 	int32_t first_event_ms; /* after the acceptance; -1: none yet */
 	uint16_t application_status;
 	uint16_t status; /* that the client got; 0: none */
@@ -52,7 +55,8 @@ struct stream {
 	bool is_deferred; /* in the queue of those to see to after the event batch */
 	bool whole;       /* stream_done() was called */
 	uint32_t headers_len;
-	char *headers; /* the application's, until the head is out */
+	char *headers;                 /* the application's, until the head is out */
+	struct access_request *access; /* NULL: there is no access log */
 	uint32_t subject_len;
 	uint32_t request_id_len;
 	char text[]; /* subject, then request id */
@@ -82,6 +86,8 @@ void stream_begin(struct stream *stream);
 void stream_event(struct stream *stream, const struct sse_event *event);
 /* One piece of content, valid UTF-8, for all other clients; call it in any case. */
 void stream_content(struct stream *stream, struct span utf8);
+/* What the upstream says that the answer took, in tokens; the last time counts. */
+void stream_usage(struct stream *stream, uint32_t prompt, uint32_t completion);
 /* The answer is whole. */
 void stream_done(struct stream *stream);
 /* It will not be. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Stream: what stream.c, stream_output.c and stream_deadline.c have of each other. For nobody else.
+ * Stream: what the files stream*.c have of each other. For nobody else.
  */
 #ifndef HANDOFFD_STREAMER_STREAM_INTERNAL_H
 #define HANDOFFD_STREAMER_STREAM_INTERNAL_H
@@ -24,6 +24,9 @@ void stream_sent(struct stream *stream, int rc);
 void stream_open(struct stream *stream);
 /* A comment, which is for nobody but proxies on the way. */
 void stream_keep_alive(struct stream *stream);
+
+/* It has ended: tell everybody who counts or logs. Once. */
+void stream_account(struct stream *stream);
 
 void stream_deadlines_init(struct stream *stream);
 /* Make sure that the timer fires no later than the nearest deadline. */

@@ -138,7 +138,10 @@ void stream_content(struct stream *stream, struct span utf8)
 {
 	struct text *scratch;
 
-	if (stream->state != STREAM_OPEN || output_of(stream) == OUTPUT_PASSTHROUGH)
+	if (stream->state != STREAM_OPEN)
+		return;
+	stream->pieces++;
+	if (output_of(stream) == OUTPUT_PASSTHROUGH)
 		return;
 	count_event(stream);
 	count_first(stream);
@@ -151,6 +154,11 @@ void stream_content(struct stream *stream, struct span utf8)
 	text_add_json(scratch, utf8);
 	text_add_string(scratch, "\"}\n\n");
 	scratch_send(stream, false);
+}
+
+void stream_usage(struct stream *stream, uint32_t prompt, uint32_t completion)
+{
+	stream->usage = (struct usage){.prompt = prompt, .completion = completion, .kind = USAGE_EXACT};
 }
 
 void stream_done(struct stream *stream)

@@ -2,6 +2,7 @@
  *
  * Configuration: what a right file says, and each error with its line.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -251,6 +252,64 @@ static void test_request_errors(void **state)
 	             "9: there is no section profile \"nowhere\"");
 }
 
+static void test_output(void **state)
+{
+	const struct config_backend *plain = load_right(LISTEN BACKEND)->backends;
+	const struct config_backend *all =
+	    load_right(LISTEN "backend \"demo\" { type = openai upstream = up output = passthrough head-after = 5\n"
+	                      " first-token-timeout = 6 on-disconnect = drain drain-bytes = 7 stop-grace = 8 }\n"
+	                      "upstream \"up\" { url = \"http://a\" }\n")
+	        ->backends;
+
+	(void)state;
+	assert_int_equal(plain->output, OUTPUT_CONTENT);
+	assert_int_equal(plain->head_after_s, 0);
+	assert_int_equal(plain->first_token_timeout_s, 0);
+	assert_int_equal(plain->on_disconnect, DISCONNECT_CANCEL);
+	assert_int_equal(all->output, OUTPUT_PASSTHROUGH);
+	assert_int_equal(all->head_after_s, 5);
+	assert_int_equal(all->first_token_timeout_s, 6);
+	assert_int_equal(all->on_disconnect, DISCONNECT_DRAIN);
+	assert_int_equal(all->drain_bytes, 7);
+	assert_int_equal(all->stop_grace_s, 8);
+	check_errors(LISTEN "backend \"demo\" { type = demo output = html }\n", "5: output \"html\" is not known");
+	check_errors(LISTEN "backend \"demo\" { type = demo\n output = passthrough }\n",
+	             "6: output \"passthrough\": a demo backend has no upstream whose events could be passed on");
+}
+
+static void expect_access_log(const char *value, const char *expected)
+{
+	char text[512], path[16];
+	struct config *config;
+
+	snprintf(text, sizeof(text), "access-log = \"%s\"\n" LISTEN BACKEND, value);
+	config = load_right(text);
+	if (expected == NULL) {
+		assert_int_equal(config_access_log(config, 0, 12, path, sizeof(path)), -ENAMETOOLONG);
+		return;
+	}
+	assert_int_equal(config_access_log(config, 0, 12, path, sizeof(path)), 0);
+	assert_string_equal(path, expected);
+}
+
+static void test_access_log(void **state)
+{
+	(void)state;
+	expect_access_log("", "");
+	expect_access_log("/log/a", "/log/a");
+	expect_access_log("/%b-%w/x%b", "/demo-12/xdemo");
+	expect_access_log("/23456789/12345", "/23456789/12345");
+	expect_access_log("/23456789/123456", NULL);
+	expect_access_log("/23456789/12%b", NULL);
+	assert_int_equal(load_right("access-log-format = json\n" LISTEN BACKEND)->access_log_format, LOG_FORMAT_JSON);
+	check_errors("access-log = \"log\"\n" LISTEN BACKEND, "1: access-log \"log\": the path must be absolute");
+	check_errors("access-log = \"/a%\"\n" LISTEN BACKEND,
+	             "1: access-log \"/a%\": after % comes b, the backend's name, or w, the worker's number");
+	check_errors("access-log = \"/a%b%s\"\n" LISTEN BACKEND,
+	             "1: access-log \"/a%b%s\": after % comes b, the backend's name, or w, the worker's number");
+	check_errors("access-log-format = xml\n" LISTEN BACKEND, "1: access-log-format \"xml\" is not known");
+}
+
 static void test_syntax(void **state)
 {
 	(void)state;
@@ -480,6 +539,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
+	    cmocka_unit_test(test_output),   cmocka_unit_test(test_access_log),
 	    cmocka_unit_test(test_syntax),   cmocka_unit_test(test_all_errors_are_reported),
 	    cmocka_unit_test(test_request),  cmocka_unit_test(test_request_errors),
 	    cmocka_unit_test(test_required), cmocka_unit_test(test_legacy),

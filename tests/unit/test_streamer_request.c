@@ -504,6 +504,36 @@ static void test_upstream_head(void **state)
 	assert_false(upstream_head_take(&head, "transfer-encoding", "chunked, gzip"));
 }
 
+static void expect_usage(const char *data, bool has_usage, bool only_usage)
+{
+	struct chat_event event;
+	uint16_t half = 0;
+
+	chat_event_parse(&event, &(struct sse_event){.data = span_of_string(data)}, &half);
+	assert_int_equal(event.has_usage, has_usage);
+	assert_int_equal(event.only_usage, only_usage);
+	if (has_usage) {
+		assert_int_equal(event.prompt_tokens, 3);
+		assert_int_equal(event.completion_tokens, 0);
+	}
+	chat_event_free(&event);
+}
+
+#define USAGE "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":0}"
+
+static void test_usage(void **state)
+{
+	(void)state;
+	expect_usage("{\"choices\":[]," USAGE "}", true, true);
+	expect_usage("{" USAGE "}", true, true);
+	expect_usage("{\"choices\":[{\"delta\":{\"content\":\"x\"}}]," USAGE "}", true, false);
+	expect_usage("{\"choices\":[],\"usage\":null}", false, false);
+	expect_usage("{\"choices\":[],\"usage\":{\"prompt_tokens\":3}}", false, false);
+	expect_usage("{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":-1}}", false, false);
+	expect_usage("{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4294967296}}", false, false);
+	expect_usage("{\"usage\":{\"prompt_tokens\":3.0,\"completion_tokens\":0}}", false, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -519,6 +549,7 @@ int main(void)
 	    cmocka_unit_test(test_finish),
 	    cmocka_unit_test(test_escape),
 	    cmocka_unit_test(test_halves),
+	    cmocka_unit_test(test_usage),
 	    cmocka_unit_test(test_upstream_head),
 	};
 
