@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -18,7 +19,8 @@
 #include "lib/wire.h"
 
 #define KEEPALIVE_IDLE_S 60
-#define SEND_PIECES_MAX  4 /* held output, start of a frame, piece, end of the frame and of the body */
+#define SEND_BUFFER      65536 /* the kernel takes twice that; left to itself, megabytes for a client that does not read */
+#define SEND_PIECES_MAX  4     /* held output, start of a frame, piece, end of the frame and of the body */
 #define FRAME_START_MAX  24
 
 static void watch(struct client *client, int events)
@@ -246,6 +248,13 @@ static void on_ready(struct ev_loop *loop, ev_io *watcher, int revents)
 	}
 }
 
+bool client_has_gone(int fd)
+{
+	struct pollfd client = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&client, 1, 0) == 1 && client.revents != 0;
+}
+
 static void option(int fd, int level, int name, int value)
 {
 	/* An option that cannot be set (a client that is gone already) is no reason to drop the stream. */
@@ -255,6 +264,7 @@ static void option(int fd, int level, int name, int value)
 static void set_tcp_options(int fd, unsigned user_timeout_ms)
 {
 	option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	option(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
 	option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
 	option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms);

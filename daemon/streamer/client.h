@@ -48,6 +48,9 @@ struct client {
 	uint64_t discarded;  /* bytes of the body for nobody: the client was closed */
 };
 
+/* Whether whoever is at the other end has hung up, found out without touching a socket that is not ours yet. */
+bool client_has_gone(int fd);
+
 /* Take over the descriptor and watch it. user_timeout_ms: how long the kernel keeps trying to reach a silent peer. */
 void client_open(struct client *client, struct ev_loop *loop, int fd, enum client_framing framing,
                  const struct client_events *events, unsigned user_timeout_ms);

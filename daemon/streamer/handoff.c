@@ -108,6 +108,15 @@ static enum reason judge(struct streamer *streamer, const struct message *messag
 	return reason;
 }
 
+/* A client that has left already is not worth an answer, nor a request to the upstream. */
+static enum reason judge_with_client(struct streamer *streamer, const struct message *message,
+                                     struct wire_request *wire, struct stream **out)
+{
+	enum reason reason = judge(streamer, message, wire, out);
+
+	return reason == REASON_OK && client_has_gone(message->fds[WIRE_FD_CLIENT]) ? REASON_CLIENT_GONE : reason;
+}
+
 /* 0 when the reply was sent; then, and only then, it counts. */
 static int reply(int fd, uint64_t stream_id, enum reason reason)
 {
@@ -143,14 +152,15 @@ void handoff_take(struct streamer *streamer, struct message *message)
 	bool counted = ((const struct message_handoff *)message->body)->flags & MESSAGE_HANDOFF_COUNTED;
 	struct stream *stream = NULL;
 	struct wire_request wire;
-	enum reason reason = judge(streamer, message, &wire, &stream);
+	enum reason reason = judge_with_client(streamer, message, &wire, &stream);
 	int replied = tell(message, wire.flags, id, reason);
 
 	metrics_add(METRIC_RECEIVED, 1);
 	metrics_observe(METRIC_HANDOFF_DURATION, (int64_t)(metrics_clock_us() - arrived_us));
 	if (reason != REASON_OK) {
 		metrics_count(METRIC_HANDOFF_ERRORS, reason);
-		log_event(LOG_WARNING, "refused", LOG_INT("id", id), LOG_STR("reason", reason_name(reason)));
+		log_event(reason == REASON_CLIENT_GONE ? LOG_INFO : LOG_WARNING, "refused", LOG_INT("id", id),
+		          LOG_STR("reason", reason_name(reason)));
 	} else if (replied != 0) {
 		/* Nobody waits any more: the client is somebody else's again. */
 		metrics_add(METRIC_ACCEPT_TOO_LATE, 1);

@@ -13,7 +13,7 @@ import pytest
 
 from env import UID_STREAMER, Handoffd, wait_for
 from test_streamer_demo import Exchange, TEXT, exchange, prompt_data
-from test_streamer_openai import openai_factory, scripted, sse_script  # noqa: F401, fixtures
+from test_streamer_openai import authority, openai_factory, scripted, sse_script  # noqa: F401, fixtures
 from test_streamer_output import DONE, FINISH, chunk
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 22, "total_tokens": 33}

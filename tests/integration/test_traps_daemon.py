@@ -22,6 +22,7 @@ part is tested; what is left is here.
     content with a bare CR becomes a field of SSE     here test_content_cannot_forge_events
     streams hang for good beyond about a thousand     here test_more_than_a_thousand_streams
     SIGTERM cuts streams, or never ends               test_streamer_demo::test_stop_lets_streams_finish,
+                                                      test_streamer_flow::test_stop_before_the_head, ...
                                                       test_e2e_crash::test_sigterm_ends_in_time
 """
 import asyncio
