@@ -71,7 +71,7 @@ void stream_keep_alive(struct stream *stream)
 {
 	static const char comment[] = ": ping\n\n";
 
-	if (stream->state == STREAM_OPEN && output_of(stream) != OUTPUT_TEXT)
+	if (stream->state == STREAM_OPEN)
 		stream_sent(stream, client_send(&stream->client, span_of(comment, sizeof(comment) - 1), false));
 }
 

@@ -170,6 +170,7 @@ def test_what_is_no_file(folder, factory, what):
     path = folder / "access.log"
     if what == "link":
         (folder / "other").touch()
+        os.chmod(folder / "other", 0o666)
         path.symlink_to(folder / "other")
     elif what == "folder":
         path.mkdir()
