@@ -201,13 +201,18 @@ static void on_connection(struct ev_loop *loop, ev_io *watcher, int revents)
 		log_event(LOG_WARNING, "gate-refused", LOG_STR("reason", "too-many-connections"));
 		return;
 	}
-	metrics_add(METRIC_GATE_CONNECTIONS, 1);
-	log_event(LOG_INFO, "gate-connected");
 	connection->channel.fd = fd;
 	fd = -1;
+	int announced = metrics_announce(&connection->channel, config_sections_id(control->streamer->config));
+	if (announced == -EPIPE) {
+		/* It connected before we listened, saw that the socket was still its maker's, and went away again. */
+		channel_close(&connection->channel);
+		return;
+	}
+	metrics_add(METRIC_GATE_CONNECTIONS, 1);
+	log_event(LOG_INFO, "gate-connected");
 	connection->number = ++control->last_number;
 	connection->read_all = false;
-	int announced = metrics_announce(&connection->channel, config_sections_id(control->streamer->config));
 	if (announced != 0)
 		log_event(LOG_WARNING, "metrics-not-shared", LOG_STR("error", strerror(-announced)));
 	ev_io_init(&connection->watcher, on_ready, connection->channel.fd, EV_READ);

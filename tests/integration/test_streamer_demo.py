@@ -11,7 +11,7 @@ import pytest
 
 import handoff1
 from client import HttpError, parse_response
-from env import UID_STREAMER, Handoffd, alive, proc_status, wait_for
+from env import UID_GATE, UID_STREAMER, Handoffd, alive, proc_status, wait_for
 
 TEXT = "\n\nThis is the demo backend of handoffd: no model was asked. Apache's worker has long been free."
 
@@ -346,3 +346,29 @@ def test_only_the_gate_may_connect(demo):
             pass
     assert demo.counters("streamer")["handoffd_peer_forbidden_total"] > before
     assert exchange_begins(demo)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the gate's uid")
+def test_a_gate_that_has_gone_again_is_none(handoffd_factory):
+    """Under systemd the gate connects before the streamer listens, sees a socket that is not the streamer's, and leaves."""
+    daemon = handoffd_factory(options={"watchdog": "0"})
+    path = next((daemon.run / "roles").glob("streamer-demo-0*"))
+    pid = daemon.pid("streamer")
+    before = daemon.counters("streamer")["handoffd_gate_connections_total"]
+    since = daemon.log.position()
+    os.kill(pid, signal.SIGSTOP)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(UID_GATE)
+            os.setuid(UID_GATE)
+            for _ in range(3):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+                    sock.connect(str(path))
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.kill(pid, signal.SIGCONT)
+    assert daemon.counters("streamer")["handoffd_gate_connections_total"] == before
+    assert not daemon.log.find("event=(gate-connected|gate-disconnected|metrics-not-shared)", since)
