@@ -32,10 +32,13 @@ PACKAGES_VM    := apparmor setools qemu-system-x86 mmdebstrap busybox-static cpi
 # A machine may have npm from elsewhere than Debian; then it is left alone.
 PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
 
+# What is installed for tests starts no service: see policy-rc.d(8).
+NO_SERVICES    := /usr/sbin/policy-rc.d
 define install_missing
 missing=; for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$p"; done; \
-if [ -n "$$missing" ]; then echo "installing:$$missing"; apt-get -qq update && \
-DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null || exit 1; fi
+if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+if [ ! -e $(NO_SERVICES) ]; then printf '\043!/bin/sh\nexit 101\n' >$(NO_SERVICES) && chmod 755 $(NO_SERVICES) && trap 'rm -f $(NO_SERVICES)' EXIT; fi; \
+apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null || exit 1; fi
 endef
 
 # ---------------------------------------------------------------- flags
