@@ -7,9 +7,11 @@
  * process dies with it and is started again. See audit.h.
  */
 #include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -167,15 +169,37 @@ static int try_abstract(struct borrowed *borrowed, long *result)
 	                   offsetof(struct sockaddr_un, sun_path) + 1 + strlen(abstract.sun_path + 1), result);
 }
 
-/* A name that somebody listens on: only then the kernel asks Landlock. The tool's own socket, or -errno. */
-static int abstract_listen(void)
+/* A socket of the process's network namespace, in which alone its abstract names are looked up; -errno. */
+static int socket_where(pid_t pid)
 {
-	int fd FD_CLEANUP = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char path[64];
+	int fd, back;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	int theirs FD_CLEANUP = open(path, O_RDONLY | O_CLOEXEC);
+	int ours FD_CLEANUP = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (theirs < 0 || ours < 0)
+		return -errno;
+	if (setns(theirs, CLONE_NEWNET) != 0)
+		return -errno;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	back = fd < 0 ? -errno : fd;
+	if (setns(ours, CLONE_NEWNET) != 0)
+		err(2, "cannot return to the network namespace");
+	return back;
+}
+
+/* A name that somebody listens on: only then the kernel asks Landlock. The tool's own socket, or -errno. */
+static int abstract_listen(pid_t pid)
+{
+	int fd FD_CLEANUP = socket_where(pid);
 	int n = snprintf(abstract.sun_path + 1, sizeof(abstract.sun_path) - 1, "handoff-policy-%d", (int)getpid());
 	int listener;
 
-	if (fd < 0 ||
-	    bind(fd, (struct sockaddr *)&abstract,
+	if (fd < 0)
+		return fd;
+	if (bind(fd, (struct sockaddr *)&abstract,
 	         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) != 0 ||
 	    listen(fd, 16) != 0)
 		return -errno;
@@ -217,7 +241,7 @@ static int try_all(struct process *process, struct borrowed *borrowed, char *tri
 
 void audit_landlock(struct process *process)
 {
-	int listener FD_CLEANUP = abstract_listen();
+	int listener FD_CLEANUP = abstract_listen(process->pid);
 	struct borrowed borrowed = {0};
 	char tried[128] = "";
 	size_t before = process->n_findings;

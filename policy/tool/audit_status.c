@@ -87,14 +87,30 @@ static void check_capabilities(struct process *process)
 	      wrong[0] == '\0' ? "none in any set" : wrong);
 }
 
+/* None, or its own once more, as systemd leaves it: that grants nothing. */
+static void check_groups(struct process *process)
+{
+	const char *text = proc_status(process->pid, "Groups");
+	char groups[DETAIL_MAX], own[16];
+	size_t len = strcspn(text, " ");
+
+	snprintf(groups, sizeof(groups), "%s", text);
+	snprintf(own, sizeof(own), "%u", (unsigned)process->gid);
+	if (groups[strspn(groups, " ")] == '\0')
+		found(process, "groups", VERDICT_OK, "none");
+	else if (len == strlen(own) && strncmp(groups, own, len) == 0 &&
+	         groups[len + strspn(groups + len, " ")] == '\0')
+		found(process, "groups", VERDICT_OK, "none but its own");
+	else
+		found(process, "groups", VERDICT_FAULT, "%s", groups);
+}
+
 static void check_flags(struct process *process)
 {
-	const char *groups = proc_status(process->pid, "Groups");
 	struct stat status;
 	char path[32];
 
-	found(process, "groups", groups[strspn(groups, " ")] == '\0' ? VERDICT_OK : VERDICT_FAULT, "%s",
-	      groups[0] == '\0' ? "none" : groups);
+	check_groups(process);
 	/* The kernel gives the files of a process that is not dumpable to root, its folder aside. */
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)process->pid);
 	if (stat(path, &status) != 0 || process->uid == 0)
