@@ -23,11 +23,12 @@
 
 #define PATIENCE_S 30
 
-/* What the supervisor writes into its lock: `PID GENERATION RELOADS`. */
+/* What the supervisor writes into its lock: `PID BEGUN DONE FAILED`, its number and those of the last reloads. */
 struct supervisor {
 	long pid;
-	long generation; /* of the configuration in use */
-	long reloads;    /* that have come to an end, good or bad */
+	long begun;
+	long done;
+	long failed;
 };
 
 static bool supervisor_read(int lock, struct supervisor *supervisor)
@@ -39,24 +40,25 @@ static bool supervisor_read(int lock, struct supervisor *supervisor)
 		return false;
 	text[len] = '\0';
 	supervisor->pid = strtol(at, &at, 10);
-	supervisor->generation = strtol(at, &at, 10);
-	supervisor->reloads = strtol(at, &at, 10);
+	supervisor->begun = strtol(at, &at, 10);
+	supervisor->done = strtol(at, &at, 10);
+	supervisor->failed = strtol(at, &at, 10);
 	return *at == '\n' && supervisor->pid > 1;
 }
 
-/* The lock of a supervisor that runs, or -1. */
-static int lock_open(const struct config *config)
+/* The lock of a supervisor that runs, -ENOENT when none does, or another -errno: nobody knows. */
+static int lock_open(const char *path)
 {
-	char path[PATH_MAX];
-	int fd FD_CLEANUP = -1;
+	int fd FD_CLEANUP = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	int held;
 
-	if (snprintf(path, sizeof(path), "%s/lock", config->runtime_dir) >= (int)sizeof(path))
-		return -1;
-	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
 	/* It can be locked: nobody has it. */
-	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0)
-		return -1;
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+		return -ENOENT;
+	if (errno != EWOULDBLOCK)
+		return -errno;
 	held = fd;
 	fd = -1;
 	return held;
@@ -73,11 +75,13 @@ static int supervisor_reload(int lock)
 		return ctl_error("handoffd (%ld): %s", before.pid, strerror(errno));
 	for (long waited = 0; waited < PATIENCE_S * 50L; waited++) {
 		nanosleep(&pause, NULL);
-		if (!supervisor_read(lock, &now) || now.reloads == before.reloads)
+		if (!supervisor_read(lock, &now))
 			continue;
-		if (now.generation != before.generation)
+		/* Those that had begun before may have read the keys before they were changed. */
+		if (now.done > before.begun)
 			return ctl_print(SPAN_LITERAL("handoffd has read its keys again.\n"));
-		break;
+		if (now.failed > before.begun)
+			break;
 	}
 	return ctl_error("handoffd has not read its keys again, and its log says why: restart it");
 }
@@ -97,10 +101,16 @@ static int systemd_reload(void)
 
 int daemon_reload(const struct config *config)
 {
-	int lock FD_CLEANUP = lock_open(config);
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/lock", config->runtime_dir) >= (int)sizeof(path))
+		return ctl_error("%s: %s", config->runtime_dir, strerror(ENAMETOOLONG));
+	int lock FD_CLEANUP = lock_open(path);
 
 	if (lock >= 0)
 		return supervisor_reload(lock);
+	if (lock != -ENOENT)
+		return ctl_error("%s: %s: whether handoffd runs cannot be seen", path, strerror(-lock));
 	if (access("/run/systemd/system", F_OK) == 0)
 		return systemd_reload();
 	return ctl_print(SPAN_LITERAL("No handoffd runs with this configuration.\n"));

@@ -28,11 +28,12 @@ struct options {
 /* The family that serves, the one that is to take its place, and those whose last streams are ending. */
 static struct family *current, *next;
 static size_t n_ending;
+static size_t n_gates_ending; /* of those: with the keys as they were */
 static struct options options;
 static int own_notify_fd = -1;   /* where the supervisor itself reports */
 static uint64_t own_watchdog_us; /* and how often, 0: never */
 static bool stopping, failed;
-static unsigned reloads; /* that have come to an end */
+static struct reloads reloads;
 
 static void usage(FILE *stream)
 {
@@ -136,24 +137,25 @@ static void leave_when_alone(struct ev_loop *loop)
 		ev_break(loop, EVBREAK_ALL);
 }
 
-/* For whoever waits for it: how the last reload has ended. */
-static void note_reload(void)
-{
-	reloads++;
-	if (current != NULL)
-		runtime_dir_note(current->config->generation, reloads);
-}
-
 static void on_gate_gone(struct family *family)
 {
 	(void)family;
-	note_reload();
+	if (--n_gates_ending > 0 || current == NULL)
+		return;
+	reloads.done = current->config->generation;
+	runtime_dir_note(&reloads);
 }
 
-static void reload_failed(void)
+static void reload_failed(unsigned number)
+{
+	reloads.failed = number;
+	runtime_dir_note(&reloads);
+}
+
+static void reload_changes_nothing(unsigned number)
 {
 	log_event(LOG_ERR, "reload-failed", LOG_STR("detail", "the processes that run stay"));
-	note_reload();
+	reload_failed(number);
 }
 
 static void on_gone(struct family *family)
@@ -163,7 +165,7 @@ static void on_gone(struct family *family)
 	if (family == next) {
 		next = NULL;
 		if (!stopping)
-			reload_failed();
+			reload_changes_nothing(family->config->generation);
 	} else if (family == current) {
 		failed = family->failed;
 		current = NULL;
@@ -179,11 +181,12 @@ static void on_ready(struct family *family)
 	log_event(LOG_NOTICE, current == family ? "ready" : "reloaded", LOG_INT("processes", family->n_children));
 	notify_send(own_notify_fd, "READY=1");
 	if (current == family) {
-		runtime_dir_note(family->config->generation, reloads);
+		runtime_dir_note(&reloads);
 		return;
 	}
 	next = NULL;
 	n_ending++;
+	n_gates_ending++;
 	struct family *before = current;
 	current = family;
 	family_retire(before);
@@ -247,7 +250,7 @@ static struct config *load_again(void)
 		log_event(LOG_ERR, "config", LOG_STR("error", "runtime-dir cannot change without a restart"));
 		return NULL;
 	}
-	config->generation = current->config->generation + 1;
+	config->generation = reloads.begun;
 	return config;
 }
 
@@ -258,15 +261,18 @@ static void on_reload(struct ev_loop *loop, ev_signal *watcher, int events)
 
 	(void)watcher;
 	(void)events;
+	reloads.begun++;
 	if (stopping || current == NULL || current->state != FAMILY_RUNNING || next != NULL) {
 		log_event(LOG_WARNING, "reload-refused", LOG_STR("detail", "not while starting or stopping"));
-		note_reload();
+		reload_failed(reloads.begun);
 		return;
 	}
 	log_event(LOG_NOTICE, "reloading");
+	/* Before anything is read: whoever changes a file from now on must wait for another one. */
+	runtime_dir_note(&reloads);
 	config = load_again();
 	if (config == NULL) {
-		reload_failed();
+		reload_changes_nothing(reloads.begun);
 		return;
 	}
 	next = family_make(loop, config);

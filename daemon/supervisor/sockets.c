@@ -41,6 +41,9 @@ static int lock_take(const char *directory)
 		return complain(path, "cannot open the lock", -errno);
 	if (flock(lock, LOCK_EX | LOCK_NB) < 0)
 		return complain(path, "another handoffd uses this runtime-dir", -errno);
+	/* One that was killed has left its number there, which may be another process' by now. */
+	if (ftruncate(lock, 0) < 0)
+		return complain(path, "cannot empty the lock", -errno);
 	return 0;
 }
 
@@ -62,10 +65,11 @@ int runtime_dir_open(const char *path)
 	return lock_take(path);
 }
 
-void runtime_dir_note(unsigned generation, unsigned reloads)
+void runtime_dir_note(const struct reloads *reloads)
 {
 	char text[64];
-	int len = snprintf(text, sizeof(text), "%d %u %u\n", (int)getpid(), generation, reloads);
+	int len = snprintf(text, sizeof(text), "%d %u %u %u\n", (int)getpid(), reloads->begun, reloads->done,
+	                   reloads->failed);
 
 	/* Never shorter than before, so a reader finds it whole. */
 	if (pwrite(lock, text, (size_t)len, 0) != len)

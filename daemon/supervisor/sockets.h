@@ -22,9 +22,16 @@ struct socket_file {
  * Returns 0 or -errno, with the error logged. */
 int runtime_dir_open(const char *path);
 
-/* Write into the lock who holds it, for handoffctl: `PID GENERATION RELOADS`, the generation of the configuration that
- * is in use and how many reloads have come to an end. */
-void runtime_dir_note(unsigned generation, unsigned reloads);
+/* Reloads have numbers, from 1 on. */
+struct reloads {
+	unsigned begun;  /* the last */
+	unsigned done;   /* the last by which everything was replaced: no gate from before it runs */
+	unsigned failed; /* the last that changed nothing */
+};
+
+/* Write into the lock who holds it and how far it has come, for handoffctl: `PID BEGUN DONE FAILED`. Until the first
+ * time there is nothing in it. */
+void runtime_dir_note(const struct reloads *reloads);
 
 /* Remove what runtime_dir_open() made. */
 void runtime_dir_close(const char *path);

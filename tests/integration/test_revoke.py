@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """handoffctl revoke: when it has ended, the running gate refuses the key; streams that run go on."""
+import fcntl
 import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -27,9 +30,9 @@ def fixture_daemon(env, factory):
 
 @pytest.fixture(name="revoke")
 def fixture_revoke(env):
-    def run(*arguments):
+    def run(*arguments, **how):
         return subprocess.run([env.bin / "handoffctl", "revoke", *map(str, arguments)], capture_output=True, text=True,
-                              timeout=60, env=env.sanitizer_environment())
+                              timeout=60, env=env.sanitizer_environment(), **how)
     return run
 
 
@@ -80,17 +83,113 @@ def test_unknown_key(daemon, revoke):
     assert not daemon.log.find("event=reloading")
 
 
-def test_reload_that_fails_is_said(daemon, revoke):
-    """The key is revoked in the file; that nobody has read it must not go unnoticed."""
+def spoil(daemon):
+    """From now on no reload succeeds: the runtime-dir cannot change."""
     text = daemon.conf_file.read_text()
     moved = text.replace(str(daemon.run / "roles"), str(daemon.run / "elsewhere"))
     assert moved != text
     daemon.conf_file.write_text(moved)
     (daemon.run / "elsewhere").symlink_to(daemon.run / "roles")
+
+
+def test_reload_that_fails_is_said(daemon, revoke):
+    """The key is revoked in the file; that nobody has read it must not go unnoticed."""
+    spoil(daemon)
     result = revoke("-c", daemon.conf_file, "leaked")
     assert result.returncode == 1
     assert result.stderr == "handoffctl: handoffd has not read its keys again, and its log says why: restart it\n"
     assert daemon.log.find("event=reload-failed")
+
+
+def test_an_earlier_reload_is_another(daemon, revoke):
+    """A reload that began before has read the ring as it was, so that it comes to its end says nothing."""
+    leaked, _ = daemon.keys.keys
+    gate = daemon.pid("gate")
+    os.kill(gate, signal.SIGSTOP)
+    try:
+        daemon.reload()
+        spoil(daemon)
+        result = revoke("-c", daemon.conf_file, "leaked")
+        reply, client = hand_off(daemon, leaked)
+        client.close()
+    finally:
+        os.kill(gate, signal.SIGCONT)
+    assert (result.returncode, reply.accepted) == (1, True), result.stdout
+    assert "has not read its keys again" in result.stderr
+    assert daemon.log.find("event=reload-failed")
+
+
+def test_not_before_the_old_gate_has_ended(daemon, revoke, in_threads):
+    """It still holds the keys as they were, and the listening sockets."""
+    gate = daemon.pid("gate")
+    results = []
+    os.kill(gate, signal.SIGSTOP)
+
+    def go_on():
+        daemon.log.wait("event=reloaded", 20)
+        # The gate that has just taken over is made to go at once by the next reload.
+        daemon.reload()
+        harness.wait_for(lambda: len(daemon.roles()["gate"]) == 2, 10, "the end of the second gate")
+        time.sleep(0.5)
+        results.append("the old gate runs")
+        os.kill(gate, signal.SIGCONT)
+
+    def ask():
+        result = revoke("-c", daemon.conf_file, "leaked")
+        results.append(result.returncode)
+    in_threads([go_on, ask], timeout=60)
+    assert results == ["the old gate runs", 0]
+
+
+def test_whoever_may_not_see_is_told(daemon, revoke):
+    """A user who owns the key ring, but has no access to the supervisor's lock: it runs, and has not been told."""
+    ring = daemon.run / "ring"
+    ring.mkdir()
+    (ring / "keys").write_text(open(daemon.file, encoding="ascii").read())
+    (ring / "keys").chmod(0o640)
+    conf = ring / "conf"
+    conf.write_text(daemon.conf_file.read_text().replace(str(daemon.file), str(ring / "keys")))
+    for path in (ring, ring / "keys", conf):
+        os.chown(path, harness.UID_GATE, harness.UID_GATE)
+    result = revoke("-c", conf, "leaked", user=harness.UID_GATE, group=harness.UID_GATE, extra_groups=[])
+    assert " revoked " in (ring / "keys").read_text()
+    assert result.returncode == 1
+    assert result.stderr == f"handoffctl: {daemon.run}/roles/lock: Permission denied: whether handoffd runs cannot be seen\n"
+
+
+def test_starting_again_it_takes_nobody_for_the_supervisor(daemon, revoke, env):
+    """What a supervisor that was killed has left in its lock is no process of ours any more."""
+    lock, programs = daemon.run / "roles/lock", daemon.run / "programs"
+    os.kill(daemon.process.pid, signal.SIGKILL)
+    daemon.stop()
+    programs.mkdir()
+    for role in env.bin.glob("handoffd-*"):
+        (programs / role.name).symlink_to(role)
+    (programs / "handoffd-dialer").unlink()
+    (programs / "handoffd-dialer").write_text("#!/bin/sh\nexec sleep 60\n")
+    (programs / "handoffd-dialer").chmod(0o755)
+    with subprocess.Popen(["sleep", "60"]) as innocent:
+        lock.write_text(f"{innocent.pid} 0 0 0\n")
+        command = [env.bin / "handoffd", "-c", daemon.conf_file, "-x", programs]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as starting:
+            try:
+                harness.wait_for(lambda: is_held(lock), 10, "the supervisor's lock")
+                result = revoke("-c", daemon.conf_file, "leaked")
+                assert innocent.poll() is None
+                assert result.returncode == 1
+                assert result.stderr == "handoffctl: handoffd has only just been started: try again\n"
+            finally:
+                starting.kill()
+                innocent.kill()
+
+
+def is_held(lock) -> bool:
+    with open(lock, encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_nobody_runs(daemon, revoke):
