@@ -219,7 +219,8 @@ static void after_batch(struct streamer *streamer)
 			streamer->ops->stop(stream->work, stream->whole);
 			stream->work = NULL;
 		}
-		if (stream->state != STREAM_CLOSED)
+		/* Closed by what was done here, it is in the queue once more. */
+		if (stream->state != STREAM_CLOSED || stream->is_deferred)
 			continue;
 		LIST_REMOVE(stream, all);
 		streamer->n_streams--;

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of the upstream's answer when the client hangs up: cancelled at once, or drained up to a cap."""
+import json
+import socket
 import threading
 import time
 
@@ -80,3 +82,25 @@ def test_cancelled(scripted):
     leave_after_first(daemon, answer)
     assert answer.ended.wait(5) and answer.sent < 100
     daemon.log.wait("event=stream-end.*outcome=client-gone", 5)
+
+
+def test_the_end_comes_when_it_is_held_back_no_more(scripted):
+    """The client has left; what libcurl kept while it was held back ends the stream from inside the call that lets it
+    go on."""
+    def script(connection):
+        connection.read_request()
+        connection.head()
+        value = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "x" * 255000}}]}
+        event = b"data: " + json.dumps(value).encode() + b"\n\n"
+        connection.send(b"%x\r\n%s" % (len(event), event[:-2]))
+        time.sleep(0.3)
+        connection.send(b"\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        connection.wait_gone(5)
+    upstream, daemon = scripted(script, **{"on-disconnect": "drain"})
+    pid = daemon.pid("streamer")
+    with Exchange(daemon, prompt_data("x")) as made:
+        made.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wait_for(lambda: daemon.counters("streamer").get("handoffd_pauses_total", 0) > 0, 15, "the pause")
+    daemon.log.wait("event=stream-end.*outcome=client-gone", 5)
+    wait_for(lambda: daemon.counters("streamer")["daemon_active_streams"] == 0, 5, "the end of the stream")
+    assert daemon.pid("streamer") == pid
