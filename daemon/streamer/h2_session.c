@@ -147,12 +147,14 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	if (transfer->has_head)
 		return 0; /* trailers */
-	/* nghttp2 ends both with a NUL, and has checked that a status is three digits. */
-	if (strcmp((const char *)name, ":status") == 0)
+	/* nghttp2 ends both with a NUL, and has checked that a status is three digits; it takes 0xx for a final one. */
+	if (strcmp((const char *)name, ":status") == 0) {
 		transfer->head.status = (unsigned)strtoul((const char *)value, NULL, 10);
-	else if (!upstream_head_take(&transfer->head, (const char *)name, (const char *)value))
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	return 0;
+		return transfer->head.status >= 100 ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	}
+	return upstream_head_take(&transfer->head, (const char *)name, (const char *)value)
+	           ? 0
+	           : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 static void head_received(struct transfer *transfer)

@@ -382,3 +382,16 @@ def test_done_without_end_is_reset(hostile):
     assert time.monotonic() - start < 1
     wait_for(lambda: upstream.peers[0].resets, 4, "the reset")
     assert exchange(daemon, prompt_data("next")).text() == "next"
+
+
+def test_status_that_is_none(hostile):
+    """Below 100: no answer that could be passed on, and none that could count as whole."""
+    def script(connection):
+        stream = connection.request()
+        connection.head(stream, "042")
+        connection.event(stream, "x")
+        connection.done(stream)
+        connection.wait_end()
+    upstream, daemon = hostile(script, {"retries": 0, "breaker-failures": 1, "breaker-time": 1})
+    fails(daemon)
+    assert exchange(daemon, prompt_data("x")).status == 503  # the breaker heard of it

@@ -302,8 +302,9 @@ def test_done_ends_the_stream_though_the_upstream_does_not(scripted):
 @pytest.mark.parametrize("answer", [
     b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20000 + b"\r\n", b"", b"HTTP/1.1 200 OK\r\nX: ",
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
-    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'],
-    ids=["no-http", "giant-head", "nothing", "half-a-head", "gzip", "no-stream"])
+    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
+    b"HTTP/1.1 000 OK\r\n\r\ndata: [DONE]\n\n", b"HTTP/1.1 099 OK\r\nContent-Length: 14\r\n\r\ndata: [DONE]\n\n"],
+    ids=["no-http", "giant-head", "nothing", "half-a-head", "gzip", "no-stream", "status-000", "status-099"])
 def test_no_acceptable_answer(scripted, answer):
     def script(connection):
         connection.read_request()
