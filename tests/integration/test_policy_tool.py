@@ -33,7 +33,7 @@ def test_show(tool):
     result = tool("-b", "show", "gate")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0] == "gate.policy:4\trole gate"
+    assert lines[0] == "gate.policy:6\trole gate"
     shown = {line.partition("\t")[0] for line in lines}
     for name in ("gate", "libc"):
         text = (ROOT / f"policy/{name}.policy").read_text().splitlines()

@@ -73,7 +73,7 @@ static void test_refusals(void **state)
 	refuse("list t\nrlimit core 0\n", "t.policy:2: rlimit stands in a role's file, not in a list");
 	refuse("list t\nexec no\n", "t.policy:2: unknown statement exec");
 	refuse("list t\ninclude nothing\n", "t.policy:2: there is no list nothing");
-	refuse("list t\ninclude gate\n", "gate.policy:4: only a list can be included");
+	refuse("list t\ninclude gate\n", "gate.policy:6: only a list can be included");
 }
 
 static void test_condition_refusals(void **state)
@@ -120,7 +120,7 @@ static void test_overlap_refusals(void **state)
 	refuse("list t\nallow socket if domain == 1\nerrno EPERM socket if type == 1\n",
 	       "t.policy:3: socket has another result for the same arguments in t.policy:2");
 	refuse("role t\ninclude libc\n" FACTS "allow brk\n",
-	       "t.policy:19: brk is granted already, in whole or in part, in libc.policy:7");
+	       "t.policy:19: brk is granted already, in whole or in part, in libc.policy:9");
 }
 
 static void test_role_refusals(void **state)

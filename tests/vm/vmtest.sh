@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # vmtest.sh - run a script as root inside a throw-away Debian 12 VM that boots systemd with a real LSM.
 #
 #   vmtest.sh [-l apparmor|selinux|selinux-permissive|none] [-k 6.12|6.1] [-t SECONDS] [-m MiB] [-c CPUS]
