@@ -10,12 +10,11 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "answer.h"
 #include "lib/fdpass.h"
+#include "listen.h"
 
 #define CLIENTS_MAX 65536
 #define EVENTS_MAX  256
@@ -142,19 +141,6 @@ static void take_end(int fd)
 	free(clients[fd]);
 	clients[fd] = NULL;
 	close(fd);
-}
-
-static int listen_at(const char *path)
-{
-	struct sockaddr_un name = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	if (strlen(path) >= sizeof(name.sun_path))
-		return -1;
-	memcpy(name.sun_path, path, strlen(path));
-	if (bind(fd, (struct sockaddr *)&name, sizeof(name)) != 0 || chmod(path, 0666) != 0 || listen(fd, 1024) != 0)
-		return -1;
-	return fd;
 }
 
 static void serve(int listener)

@@ -10,12 +10,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/fdpass.h"
 #include "lib/wire.h"
+#include "listen.h"
 
 static const char response[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
 
@@ -54,19 +53,6 @@ static void serve_raw(int connection)
 	if (fdpass_receive(connection, data, sizeof(data), &client, 1, &n_fds, 0) > 0 && n_fds == 1)
 		answer(client);
 	fd_close(&client);
-}
-
-static int listen_at(const char *path)
-{
-	struct sockaddr_un name = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	if (strlen(path) >= sizeof(name.sun_path))
-		return -1;
-	memcpy(name.sun_path, path, strlen(path));
-	if (bind(fd, (struct sockaddr *)&name, sizeof(name)) != 0 || chmod(path, 0666) != 0 || listen(fd, 1024) != 0)
-		return -1;
-	return fd;
 }
 
 /* Connections of handoff/1 stay open, so each gets its turn; for raw ones accept() alone would do, and they pay for

@@ -40,7 +40,7 @@ struct connection {
 	struct nghttp2_session *h2; /* NULL: HTTP/1.1 */
 	char *pending;              /* what the socket did not take */
 	size_t pending_len, pending_start;
-	bool is_dirty, dead;
+	bool is_dirty;
 	TAILQ_ENTRY(connection) dirty;
 	LIST_HEAD(, call) calls;
 };

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 
-from env import ROOT, UID_APACHE, UID_FPM, Apache, Authority, Handoffd, ScriptedUpstream
+from env import ROOT, UID_FPM, Apache, Authority, Handoffd, ScriptedUpstream
 
 SPEEDS = {"chat": 30, "slow": 200}  # milliseconds between two words
 

@@ -7,6 +7,8 @@ import threading
 import pytest
 
 import env as harness
+import streams
+from nginx import Nginx
 
 
 def pytest_configure():
@@ -76,6 +78,40 @@ def stack(env, handoffd, fpm):
 def mock_llm(env):
     with harness.MockLLM(env) as mock:
         yield mock
+
+
+@pytest.fixture(scope="session")
+def authority(env):
+    return harness.Authority(env)
+
+
+@pytest.fixture
+def openai_factory(factory):
+    """openai_factory(url, ...): handoffd with a backend for that upstream, see streams.openai()."""
+    return lambda *arguments, **options: factory(streams.openai, *arguments, **options)
+
+
+@pytest.fixture(params=["http1", "http2"])
+def scripted(request, env, authority, openai_factory):
+    """scripted(script, backend options...) -> (upstream, daemon); upstream.host is what the requests name. By HTTP/2
+    the daemon talks to nginx, which passes everything on as it comes."""
+    made = []
+
+    def make(script, upstream=None, **backend):
+        service = harness.ScriptedUpstream(script)
+        made.append(service)
+        if request.param == "http1":
+            service.host = f"127.0.0.1:{service.port}"
+            return service, openai_factory(f"http://{service.host}/v1", backend, upstream)
+        made.append(Nginx(env, service.port, authority))
+        service.host = f"localhost:{made[-1].port}"
+        return service, openai_factory(made[-1].url, backend,
+                                       {"http": "2", "ca-file": authority.ca_file, **(upstream or {})})
+    yield make
+    for part in reversed(made):
+        part.stop()
+    for part in made:
+        assert not getattr(part, "errors", None), part.errors
 
 
 @pytest.fixture(autouse=True)

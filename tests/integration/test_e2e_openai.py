@@ -9,6 +9,7 @@ import pytest
 import handoff1
 from env import (AS_ROOT, SANITIZE, UID_STREAMER, Authority, Apache, Client, Handoffd, KeyRing, MockLLM,
                  ScriptedUpstream, TlsFront, get, request, wait_for)
+from streams import credential
 
 API_KEY = "sk-test-not-a-real-key"
 LIMITED = ("contains(body.messages[-1].content, 'error-429')", 429,
@@ -53,12 +54,8 @@ class World:
         }
         backends = {}
         for number, name in enumerate(upstreams):
-            credential = env.state / f"credential-{number}"
-            credential.write_text(API_KEY + "\n")
-            credential.chmod(0o600)
-            if AS_ROOT:
-                os.chown(credential, UID_STREAMER + number, UID_STREAMER + number)
-            backends[name] = {"type": "openai", "upstream": name, "model": "gpt-test", "credential-file": credential,
+            backends[name] = {"type": "openai", "upstream": name, "model": "gpt-test",
+                              "credential-file": credential(env, API_KEY + "\n", owner=UID_STREAMER + number),
                               "first-byte-timeout": 2}
         self.daemon = Handoffd(env, backends, {name: {"backend": name} for name in backends}, upstreams, keys)
         self.apache = Apache(env, php="fpm", fpm=fpm, keys=keys)

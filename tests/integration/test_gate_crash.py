@@ -6,7 +6,6 @@ import os
 import resource
 import select
 import signal
-import socket
 import time
 
 import pytest
@@ -14,9 +13,9 @@ import pytest
 import env as harness
 import handoff1
 from handoff1 import Sender, tcp_pair
+from streams import PROMPT, hand_off, read_all, serves
 
 UID_TEST = os.geteuid()
-PROMPT = b'{"prompt":"one two three"}'
 
 
 @pytest.fixture(name="start")
@@ -27,28 +26,6 @@ def fixture_start(env, factory):
         top = {"key-file": keys.file(harness.UID_GATE), **options.pop("options", {})}
         return factory(harness.Handoffd, keys=keys, options=top, allow_peer=(UID_TEST,), **options)
     return start
-
-
-def read_all(client: socket.socket, timeout=10) -> bytes:
-    client.settimeout(timeout)
-    answer = b""
-    while piece := client.recv(65536):
-        answer += piece
-    return answer
-
-
-def hand_off(daemon, data=PROMPT, sender=None):
-    """(reply, answer) of one handoff; the answer is b"" when it was not accepted."""
-    with sender or Sender(daemon.path()) as connection, tcp_pair() as pair:
-        reply = connection.handoff(pair.server, data, key=daemon.keys.key).receive()
-        pair.server.close()
-        return reply, read_all(pair.client) if reply is not None and reply.accepted else b""
-
-
-def serves(daemon, data=PROMPT) -> bool:
-    """Whether a handoff comes whole; a module would send it again after an end of file or a 503."""
-    reply, answer = hand_off(daemon, data)
-    return reply is not None and reply.accepted and answer.startswith(b"HTTP/1.1 200 ") and b"[DONE]" in answer
 
 
 def expect_death(daemon, role):

@@ -17,6 +17,7 @@ import env as harness
 import handoff1
 from handoff1 import Sender, tcp_pair
 from receiver import Site, as_uid
+from streams import read_all
 
 UID_TEST = os.geteuid()
 UID_OTHER = 64299
@@ -69,14 +70,6 @@ def unharmed(gate):
     gate.serve()
     assert gate.daemon.pid("gate") == gate.pid
     harness.wait_for(lambda: gate.count_fds() <= gate.fds, 3, "the descriptors")
-
-
-def read_all(sock, timeout=10) -> bytes:
-    sock.settimeout(timeout)
-    answer = b""
-    while piece := sock.recv(65536):
-        answer += piece
-    return answer
 
 
 def connect(path) -> socket.socket:

@@ -6,7 +6,6 @@ import time
 import pytest
 
 import env as harness
-import handoff1
 from handoff1 import Sender, tcp_pair
 
 SLOW = b'{"prompt":"' + b"word " * 600 + b'"}'

@@ -11,8 +11,7 @@ import pytest
 
 from env import Authority, ScriptedUpstream, wait_for
 from nginx import Nginx
-from test_streamer_demo import Exchange, exchange, prompt_data
-from test_streamer_openai import PROMPTS, authority, openai_factory  # noqa: F401, fixtures
+from streams import Exchange, PROMPTS, exchange, prompt_data
 
 
 @pytest.fixture

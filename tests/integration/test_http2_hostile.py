@@ -12,8 +12,7 @@ import pytest
 
 from env import wait_for
 from h2_server import H2Upstream, answering, frame
-from test_streamer_demo import Exchange, exchange, prompt_data
-from test_streamer_openai import authority, openai_factory  # noqa: F401, fixtures
+from streams import Exchange, exchange, prompt_data
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 5, 6, 7, 8
 Codes, Settings = h2.errors.ErrorCodes, h2.settings.SettingCodes

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import env as harness
-from test_gate_crash import serves
+from streams import serves
 
 
 def stopped(pid: int) -> None:

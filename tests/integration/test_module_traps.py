@@ -56,7 +56,6 @@ import signal
 
 import pytest
 
-import handoff1
 from receiver import HANDLERS, Everywhere, read_all
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Apache, php-fpm and listeners under several uids need root")

@@ -2,15 +2,15 @@
 """The official openai SDKs against examples/openai-compatible: unchanged but for their base URL and token, over HTTP and HTTPS."""
 import hashlib
 import json
-import os
 import re
 import time
 
 import pytest
 
-from env import (AS_ROOT, ROOT, UID_APACHE, UID_FPM, UID_STREAMER, Apache, Authority, Handoffd, MockLLM, NodeClient,
+from env import (ROOT, UID_APACHE, UID_FPM, UID_STREAMER, Apache, Authority, Handoffd, MockLLM, NodeClient,
                  ScriptedUpstream, request, wait_for)
 from nginx import Nginx
+from streams import credential
 
 API_KEY = "sk-of-the-site-not-a-real-key"
 TOKEN = "token-of-alice"
@@ -40,12 +40,8 @@ class World:
                      "nginx": {"url": self.nginx.url, "http": "2", "ca-file": self.ca_file}}
         backends = {}
         for number, name in enumerate(upstreams):
-            credential = env.state / f"openai-credential-{number}"
-            credential.write_text(API_KEY + "\n")
-            credential.chmod(0o600)
-            if AS_ROOT:
-                os.chown(credential, UID_STREAMER + number, UID_STREAMER + number)
-            backends[name] = {"type": "openai", "upstream": name, "model": "gpt-test", "credential-file": credential,
+            backends[name] = {"type": "openai", "upstream": name, "model": "gpt-test",
+                              "credential-file": credential(env, API_KEY + "\n", owner=UID_STREAMER + number),
                               "output": "passthrough"}
         listens = {name: {"backend": name, "relay": True, "max-streams-per-subject": 2} for name in backends}
         self.daemon = Handoffd(env, backends, listens, upstreams, allow_peer=(UID_APACHE,))

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 import env as harness
-from test_gate_crash import hand_off, serves
+from streams import hand_off, serves
 
 ROOT = pathlib.Path(__file__).parents[2]
 GATE = (ROOT / "policy/gate.policy").read_text()

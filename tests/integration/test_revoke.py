@@ -11,7 +11,7 @@ import pytest
 import env as harness
 import handoff1
 from handoff1 import Sender, tcp_pair
-from test_gate_crash import PROMPT, read_all
+from streams import PROMPT, read_all
 
 LONG = b'{"prompt":"' + b"word " * 100 + b'"}'
 

@@ -12,9 +12,7 @@ import time
 import pytest
 
 from env import UID_STREAMER, Handoffd, wait_for
-from test_streamer_demo import Exchange, TEXT, exchange, prompt_data
-from test_streamer_openai import authority, openai_factory, scripted, sse_script  # noqa: F401, fixtures
-from test_streamer_output import DONE, FINISH, chunk
+from streams import DONE, Exchange, FINISH, TEXT, chunk, exchange, prompt_data, sse_script
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 22, "total_tokens": 33}
 ONLY_USAGE = json.dumps({"id": "chatcmpl-1", "choices": [], "usage": USAGE}).encode()

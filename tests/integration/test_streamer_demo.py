@@ -10,13 +10,9 @@ import time
 import pytest
 
 import handoff1
-from client import HttpError, parse_response
+from client import HttpError
 from env import UID_GATE, UID_STREAMER, Handoffd, alive, proc_status, wait_for
-
-TEXT = "\n\nThis is the demo backend of handoffd: no model was asked. Apache's worker has long been free."
-
-LONG = f"{'x' * 4000} " * 1900  # more than sockets keep
-
+from streams import Exchange, LONG, TEXT, exchange, prompt_data, refused
 
 def words(text: str) -> list:
     """The pieces that the demo backend makes of a text."""
@@ -32,65 +28,10 @@ def chunked(pieces) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-def prompt_data(prompt: str, **more) -> bytes:
-    return json.dumps({"prompt": prompt, **more}).encode()
-
-
-class Exchange:
-    """One handoff as Apache would make it; `client` is the browser's end of the connection."""
-
-    def __init__(self, daemon, data: bytes, **how):
-        pair = handoff1.tcp_pair()
-        self.client = pair.client
-        self.client.settimeout(20)
-        with handoff1.Sender(daemon.path()) as sender:
-            reply_socket = sender.handoff(pair.server, data, key=daemon.keys.key, **how)
-            pair.server.close()
-            self.reply = reply_socket.receive(20)
-            reply_socket.close()
-        self.raw = b""
-
-    def read_until(self, needle: bytes) -> bytes:
-        while needle not in self.raw:
-            piece = self.client.recv(65536)
-            assert piece, f"ended before {needle!r}: {self.raw!r}"
-            self.raw += piece
-        return self.raw
-
-    def read_all(self) -> bytes:
-        while piece := self.client.recv(65536):
-            self.raw += piece
-        return self.raw
-
-    def response(self, method: str = "GET"):
-        assert self.reply and self.reply.accepted, self.reply
-        return parse_response(self.read_all(), method)
-
-    def close(self):
-        self.client.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-
 @pytest.fixture(scope="module")
 def demo(env):
     with Handoffd(env, allow_peer=(os.geteuid(),), backends={"demo": {"type": "demo", "delay": 1}}) as daemon:
         yield daemon
-
-
-def exchange(daemon, data: bytes, method: str = "GET", **how):
-    with Exchange(daemon, data, method=method, **how) as made:
-        return made.response(method)
-
-
-def refused(daemon, data: bytes, **how):
-    with Exchange(daemon, data, **how) as made:
-        assert made.client.recv(1) == b"", "the streamer wrote to a client that it refused"
-        return made.reply
 
 
 def test_byte_exact(demo):

@@ -6,8 +6,7 @@ import threading
 import time
 
 from env import wait_for
-from test_streamer_demo import Exchange, prompt_data
-from test_streamer_openai import authority, openai_factory, scripted  # noqa: F401, fixtures
+from streams import Exchange, prompt_data
 
 
 class Answer:

@@ -15,8 +15,7 @@ import pytest
 import handoff1
 from client import HttpError
 from env import SANITIZE, alive, proc_status, wait_for
-from test_streamer_demo import Exchange, LONG, exchange, prompt_data, refused
-from test_streamer_openai import authority, openai_factory, scripted  # noqa: F401, fixtures
+from streams import Exchange, LONG, exchange, prompt_data, refused
 
 
 class KeptExchange(Exchange):

@@ -10,8 +10,8 @@ import pytest
 
 import handoff1
 from client import parse_response
-from env import Handoffd, proc_status, wait_for
-from test_streamer_demo import TEXT, exchange, prompt_data
+from env import proc_status, wait_for
+from streams import TEXT, exchange, prompt_data
 
 STREAMS = 2000
 USER_MEMORY_MAX = 2048  # bytes an idle demo stream may cost

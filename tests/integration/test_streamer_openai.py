@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The streamer with the openai backend: a real OpenAI-compatible service for what works, a scripted one for what fails."""
 import json
-import os
 import re
 import threading
 import time
@@ -9,52 +8,14 @@ import time
 import pytest
 
 from client import HttpError
-from env import UID_STREAMER, Authority, Handoffd, MockLLM, ScriptedUpstream, TlsFront, wait_for
-from nginx import Nginx
-from test_streamer_demo import Exchange, exchange, prompt_data, refused
-
-KEY = "sk-test-0123456789"
-
-
-def credential(env, content: str = KEY + "\n", mode: int = 0o600) -> str:
-    path = env.folder("credential") / "api-key"
-    path.touch(0o600)
-    path.write_text(content)
-    if os.geteuid() == 0:
-        os.chown(path, UID_STREAMER, UID_STREAMER)
-    path.chmod(mode)
-    return str(path)
-
-
-def openai(env, url: str, backend=None, upstream=None, **how) -> Handoffd:
-    return Handoffd(env, allow_peer=(os.geteuid(),),
-                    backends={"llm": {"type": "openai", "upstream": "up", "model": "test-model",
-                                      "credential-file": credential(env), **(backend or {})}},
-                    upstreams={"up": {"url": url, **(upstream or {})}}, **how)
-
-
-@pytest.fixture
-def openai_factory(env):
-    made = []
-
-    def make(*arguments, **how):
-        made.append(openai(env, *arguments, **how))
-        return made[-1]
-    yield make
-    found = [line for daemon in made for line in daemon.undeclared()]
-    for daemon in made:
-        daemon.stop()
-    assert not found, found
+from env import Authority, Handoffd, MockLLM, TlsFront, wait_for
+from streams import CONTENT, Exchange, KEY, PROMPTS, credential, exchange, openai, prompt_data, refused, sse_script
 
 
 @pytest.fixture(scope="module")
 def llm(env, mock_llm):
     with openai(env, mock_llm.url) as daemon:
         yield daemon
-
-
-PROMPTS = ['say "hi" \\ and \\\\n', "two\nlines\r\nand\ttab", "grüß \U0001f600 日本語 " * 20, "data: x\n\nevent: y\n\n",
-           "x" * 20000]
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["quotes", "line-ends", "unicode", "sse", "long"])
@@ -121,34 +82,6 @@ def test_tls_verification(env, mock_llm, openai_factory, names, same_authority):
 
 
 # ---------------------------------------------------------------- scripted
-
-
-@pytest.fixture(scope="session")
-def authority(env):
-    return Authority(env)
-
-
-@pytest.fixture(params=["http1", "http2"])
-def scripted(request, env, authority, openai_factory):
-    """scripted(script, backend options...) -> (upstream, daemon); upstream.host is what the requests name. By HTTP/2
-    the daemon talks to nginx, which passes everything on as it comes."""
-    made = []
-
-    def make(script, upstream=None, **backend):
-        service = ScriptedUpstream(script)
-        made.append(service)
-        if request.param == "http1":
-            service.host = f"127.0.0.1:{service.port}"
-            return service, openai_factory(f"http://{service.host}/v1", backend, upstream)
-        made.append(Nginx(env, service.port, authority))
-        service.host = f"localhost:{made[-1].port}"
-        return service, openai_factory(made[-1].url, backend,
-                                       {"http": "2", "ca-file": authority.ca_file, **(upstream or {})})
-    yield make
-    for part in reversed(made):
-        part.stop()
-    for part in made:
-        assert not getattr(part, "errors", None), part.errors
 
 
 only_http1 = pytest.mark.parametrize("scripted", ["http1"], indirect=True)
@@ -233,24 +166,6 @@ def test_error_to_head_and_http_1_0(scripted):
         connection.send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
     upstream, daemon = scripted(script)
     assert exchange(daemon, prompt_data("x"), protocol="HTTP/1.0").status == 502
-
-
-def sse_script(raw: bytes, finish: bool = True, cut: int = 0):
-    """An upstream that sends these bytes as its stream, in pieces of `cut`."""
-    def script(connection):
-        connection.read_request()
-        connection.head()
-        for start in range(0, len(raw), cut or len(raw)):
-            connection.chunk(raw[start:start + (cut or len(raw))])
-            if cut:
-                time.sleep(0.001)
-        if finish:
-            connection.send(b"0\r\n\r\n")
-            connection.wait_gone(2)
-    return script
-
-
-CONTENT = b'{"choices":[{"delta":{"content":"%s"}}]}'
 
 
 @pytest.mark.parametrize("cut", [0, 1])

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the client gets of an answer: output = content, passthrough or text, and when its head goes out."""
-import json
 import os
 import threading
 import time
@@ -9,16 +8,7 @@ import pytest
 
 from client import HttpError
 from env import Handoffd, wait_for
-from test_streamer_demo import Exchange, TEXT, exchange, prompt_data
-from test_streamer_openai import CONTENT, authority, openai_factory, scripted, sse_script  # noqa: F401, fixtures
-
-DONE = b"data: [DONE]\n\n"
-FINISH = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
-
-
-def chunk(content: str, **more) -> bytes:
-    return json.dumps({"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m",
-                       "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}], **more}).encode()
+from streams import CONTENT, DONE, Exchange, FINISH, TEXT, chunk, exchange, prompt_data, sse_script
 
 
 # ---------------------------------------------------------------- passthrough
@@ -113,15 +103,17 @@ def test_text_that_is_not_whole(scripted):
     daemon.log.wait("event=stream-end .*outcome=upstream-error", 2)
 
 
+def with_a_pause(connection):
+    connection.read_request()
+    connection.head()
+    connection.event("a")
+    time.sleep(1.5)
+    connection.event("b")
+    connection.done()
+
+
 def test_text_gets_no_comments(scripted):
-    def script(connection):
-        connection.read_request()
-        connection.head()
-        connection.event("a")
-        time.sleep(1.5)
-        connection.event("b")
-        connection.done()
-    upstream, daemon = scripted(script, output="text", keepalive=1)
+    upstream, daemon = scripted(with_a_pause, output="text", keepalive=1)
     assert exchange(daemon, prompt_data("x")).body == b"ab"
 
 
@@ -202,12 +194,5 @@ def test_first_token_timeout(scripted):
 
 
 def test_first_token_in_time(scripted):
-    def script(connection):
-        connection.read_request()
-        connection.head()
-        connection.event("a")
-        time.sleep(1.5)
-        connection.event("b")
-        connection.done()
-    upstream, daemon = scripted(script, **{"first-token-timeout": 1})
+    upstream, daemon = scripted(with_a_pause, **{"first-token-timeout": 1})
     assert exchange(daemon, prompt_data("x")).text() == "ab"

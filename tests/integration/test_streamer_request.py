@@ -11,8 +11,7 @@ import time
 import pytest
 
 from env import SANITIZE, ScriptedUpstream, proc_status, wait_for
-from test_streamer_demo import TEXT, Exchange, exchange, prompt_data, refused
-from test_streamer_openai import authority, openai_factory, scripted  # noqa: F401, fixtures
+from streams import Exchange, TEXT, exchange, prompt_data, refused
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MIB = 1 << 20

@@ -9,12 +9,11 @@ import time
 import pytest
 
 from env import SANITIZE, ScriptedUpstream, wait_for
-from test_streamer_demo import Exchange, exchange, prompt_data
-from test_streamer_openai import KEY, openai_factory  # noqa: F401, a fixture
+from streams import Exchange, KEY, exchange, prompt_data
 
 
 @pytest.fixture
-def scripted(openai_factory):  # noqa: F811
+def scripted(openai_factory):
     """scripted(script, upstream options, backend options...) -> (upstream, daemon)"""
     upstreams = []
 
@@ -44,7 +43,7 @@ def status_only(status: str):
 # ---------------------------------------------------------------- attempts
 
 
-def test_tried_again_until_it_can_be_reached(env, openai_factory):  # noqa: F811
+def test_tried_again_until_it_can_be_reached(env, openai_factory):
     port = env.port()
     daemon = openai_factory(f"http://127.0.0.1:{port}/v1", upstream={"retries": 10})
     with Exchange(daemon, prompt_data("x")) as made:
@@ -55,7 +54,7 @@ def test_tried_again_until_it_can_be_reached(env, openai_factory):  # noqa: F811
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_attempts_are_numbered(env, openai_factory, retries):  # noqa: F811
+def test_attempts_are_numbered(env, openai_factory, retries):
     daemon = openai_factory(f"http://127.0.0.1:{env.port()}/v1", upstream={"retries": retries})
     assert exchange(daemon, prompt_data("x")).status == 502
     counters = daemon.counters("streamer")
@@ -77,7 +76,7 @@ def test_never_again_what_may_have_been_dealt_with(scripted, piece):
     assert daemon.counters("streamer")["handoffd_upstream_retries_total"] == 0
 
 
-def test_a_client_that_leaves_between_two_attempts(env, openai_factory):  # noqa: F811
+def test_a_client_that_leaves_between_two_attempts(env, openai_factory):
     port = env.port()
     daemon = openai_factory(f"http://127.0.0.1:{port}/v1", upstream={"retries": 10})
     with Exchange(daemon, prompt_data("x")):
@@ -208,7 +207,7 @@ def test_no_connection_becomes_free(scripted):
     assert exchange(daemon, prompt_data("2")).text() == "ok"
 
 
-def test_unix_socket(env, openai_factory):  # noqa: F811
+def test_unix_socket(env, openai_factory):
     path = env.folder("upstream", 0o711) / "service.sock"
     with ScriptedUpstream(answer, path=path) as upstream:
         daemon = openai_factory("http://service.example/v1", upstream={"unix-socket": str(path)})
