@@ -35,32 +35,13 @@ MESSAGES(MESSAGE_FITS)
 const char *role_name(enum role role)
 {
 	static const char *const names[ROLE_COUNT] = {
-	    [ROLE_GATE] = "gate",         [ROLE_STREAMER] = "streamer",     [ROLE_DIALER] = "dialer",
-	    [ROLE_LAUNCHER] = "launcher", [ROLE_SUPERVISOR] = "supervisor",
+	    [ROLE_GATE] = "gate",
+	    [ROLE_STREAMER] = "streamer",
+	    [ROLE_DIALER] = "dialer",
+	    [ROLE_SUPERVISOR] = "supervisor",
 	};
 
 	return (unsigned)role < ROLE_COUNT ? names[role] : "unknown";
-}
-
-const char *message_name(enum message_type type)
-{
-	static const char *const names[MESSAGE_COUNT] = {
-	    [MESSAGE_HANDOFF] = "handoff",
-	    [MESSAGE_DIALER_CHANNEL] = "dialer-channel",
-	    [MESSAGE_STREAMER_CHANNEL] = "streamer-channel",
-	    [MESSAGE_DIAL] = "dial",
-	    [MESSAGE_DIALED] = "dialed",
-	    [MESSAGE_STREAMER_METRICS] = "streamer-metrics",
-	    [MESSAGE_DIALER_METRICS] = "dialer-metrics",
-	    [MESSAGE_STREAMS_ENDED] = "streams-ended",
-	    [MESSAGE_STOPPING] = "stopping",
-	    [MESSAGE_STREAMER_PING] = "streamer-ping",
-	    [MESSAGE_STREAMER_PONG] = "streamer-pong",
-	    [MESSAGE_DIALER_PING] = "dialer-ping",
-	    [MESSAGE_DIALER_PONG] = "dialer-pong",
-	};
-
-	return (unsigned)type < MESSAGE_COUNT ? names[type] : "unknown";
 }
 
 static size_t span_total(const struct span *spans, size_t n)

@@ -28,8 +28,6 @@ struct message {
 
 /* Name of a role as it stands in logs, file names and policies: "gate", "streamer"... Static storage. */
 const char *role_name(enum role role);
-/* "handoff", "dialer-channel"... Static storage. */
-const char *message_name(enum message_type type);
 
 /* Send; never blocks. body is the struct that messages.h names for the type; more is what follows it (n_more spans).
  * Descriptors stay the caller's. Returns 0; -EAGAIN when the socket's buffer is full, -ETOOMANYREFS, -EPIPE ...;

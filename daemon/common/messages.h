@@ -15,7 +15,7 @@
 
 #include "lib/wire.h"
 
-enum role { ROLE_GATE, ROLE_STREAMER, ROLE_DIALER, ROLE_LAUNCHER, ROLE_SUPERVISOR, ROLE_COUNT };
+enum role { ROLE_GATE, ROLE_STREAMER, ROLE_DIALER, ROLE_SUPERVISOR, ROLE_COUNT };
 
 struct message_header {
 	uint32_t type;   /* enum message_type */
