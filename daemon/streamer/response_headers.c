@@ -22,8 +22,8 @@ static const char *check_field(const char *name, const json_t *value, struct tex
 	if (!json_is_string(value))
 		return "a value in response_headers is not a string";
 	/* Of valid lines there could be two. */
-	if (strpbrk(json_string_value(value), "\r\n") != NULL)
-		return "a value in response_headers holds a line end";
+	if (strpbrk(name, "\r\n") != NULL || strpbrk(json_string_value(value), "\r\n") != NULL)
+		return "a name or value in response_headers holds a line end";
 	if (wire_header_forbidden(span_of_string(name)))
 		return "response_headers names a header that is not the application's to set";
 	text_reset(line, SIZE_MAX);

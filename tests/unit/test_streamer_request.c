@@ -268,6 +268,7 @@ static void test_response_headers(void **state)
 	    "{\"X-A\":\"1\\u0001\"}",
 	    "{\"X-A\":\"1\\u007f\"}",
 	    "{\"X-A\\r\\nX-B\":\"1\"}",
+	    "{\"X-A: 1\\r\\nX-B\":\"1\"}",
 	    "{\"Transfer-Encoding\":\"chunked\"}",
 	    "{\"content-length\":\"1\"}",
 	    "{\"Connection\":\"keep-alive\"}",
