@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/common/metrics.h"
+#include "tls_limit.h"
 
 #define ALPN_MAX 16
 
@@ -74,6 +75,7 @@ static SSL_CTX *context_make(struct tls_client *client, X509_STORE *store)
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(context, keep_session);
 	SSL_CTX_set_app_data(context, client);
+	tls_limit(context);
 	if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 && set_alpn(context, client->alpn) == 0)
 		return context;
 	SSL_CTX_free(context);

@@ -20,6 +20,7 @@
 #include "daemon/common/metrics.h"
 #include "no_connect.h"
 #include "places.h"
+#include "tls_limit.h"
 #include "transport.h"
 #include "trust.h"
 
@@ -374,6 +375,7 @@ static CURLcode on_ssl_context(CURL *easy, void *context, void *user)
 
 	(void)easy;
 	SSL_CTX_set1_cert_store(context, transport->store);
+	tls_limit(context);
 	return CURLE_OK;
 }
 

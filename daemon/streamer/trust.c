@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "tls_limit.h"
+
 /* Whole bundles only: a directory of hashed names would have to be opened later, in the cage. */
 static const char *system_bundle(void)
 {
@@ -39,7 +41,7 @@ int trust_warm_up(void)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 	SSL *ssl = context != NULL ? SSL_new(context) : NULL;
-	int rc = ssl != NULL ? 0 : -ENOMEM;
+	int rc = ssl != NULL ? tls_limit_init() : -ENOMEM;
 
 	SSL_free(ssl);
 	SSL_CTX_free(context);

@@ -151,7 +151,7 @@ def test_response_headers(scripted):
     ({"prompt": "p", "max_tokens": 11}, "max_tokens is above max-tokens-limit"),
     ({"messages": [{"role": "user", "content": "p"}] * 4}, "more messages than max-messages allows"),
     ({"prompt": "p" * 3000}, "the data without its attachments is longer than max-prompt allows"),
-    ({"prompt": "p", "response_headers": {"X-A": "1\r\nX-B: 2"}}, "a value in response_headers holds a line end"),
+    ({"prompt": "p", "response_headers": {"X-A": "1\r\nX-B: 2"}}, "a name or value in response_headers holds a line end"),
     ({"prompt": "p", "response_headers": {"Transfer-Encoding": "chunked"}},
      "response_headers names a header that is not the application's to set"),
     ({"prompt": "p", "image_path": "/etc/passwd"},
