@@ -53,6 +53,8 @@ void audit_landlock(struct process *process);
  * then. 0 or -errno; audit_go_on() is due in either case. */
 int audit_stop(pid_t pid, unsigned options, int *signal);
 void audit_go_on(pid_t pid, int signal);
+/* Wait until a traced process has stopped. 0 or -errno. */
+int audit_wait(pid_t pid, int *status);
 
 /* The whole of a small file below /proc/PID, NUL-terminated, in static memory; NULL with errno. */
 char *proc_read(pid_t pid, const char *name, size_t *len);

@@ -17,6 +17,10 @@
 #define PTRACE_SECCOMP_GET_FILTER 0x420c
 #endif
 
+/* A loaded machine takes its time until a process stops. */
+#define PATIENCE_US  5000000
+#define PAUSE_MAX_US 5000
+
 static bool same(const struct sock_fprog *a, const struct sock_fprog *b)
 {
 	return a->filter != NULL && b->filter != NULL && a->len == b->len &&
@@ -78,16 +82,36 @@ static void look(struct seen *seen, pid_t pid, const struct sock_fprog *own, con
 	}
 }
 
+/* Not for ever: one that its user keeps in the kernel, as a child of vfork() does its parent, never stops. */
+int audit_wait(pid_t pid, int *status)
+{
+	useconds_t pause = 10;
+
+	for (useconds_t waited = 0; waited < PATIENCE_US; waited += pause) {
+		pid_t changed = waitpid(pid, status, __WALL | WNOHANG);
+
+		if (changed == pid)
+			return WIFSTOPPED(*status) ? 0 : -ESRCH;
+		if (changed < 0)
+			return -errno;
+		usleep(pause);
+		pause = pause < PAUSE_MAX_US ? pause * 2 : pause;
+	}
+	return -ETIMEDOUT;
+}
+
 int audit_stop(pid_t pid, unsigned options, int *signal)
 {
-	int status;
+	int status, rc;
 
 	*signal = 0;
 	if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)(uintptr_t)options) != 0)
 		return -errno;
-	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) != 0 || waitpid(pid, &status, __WALL) != pid ||
-	    !WIFSTOPPED(status))
-		return -EIO;
+	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) != 0)
+		return -errno;
+	rc = audit_wait(pid, &status);
+	if (rc != 0)
+		return rc;
 	/* Without an event it is about to get a signal. */
 	if (status >> 16 == 0)
 		*signal = WSTOPSIG(status);

@@ -110,9 +110,11 @@ static int call(struct borrowed *borrowed, const void *data, size_t len, long nu
 	registers.rdx = args[2];
 	registers.r10 = registers.r8 = registers.r9 = 0;
 	if (ptrace(PTRACE_SETREGS, borrowed->pid, NULL, &registers) != 0 ||
-	    ptrace(PTRACE_SINGLESTEP, borrowed->pid, NULL, NULL) != 0 ||
-	    waitpid(borrowed->pid, &status, __WALL) != borrowed->pid || !WIFSTOPPED(status))
+	    ptrace(PTRACE_SINGLESTEP, borrowed->pid, NULL, NULL) != 0)
 		return -EIO;
+	rc = audit_wait(borrowed->pid, &status);
+	if (rc != 0)
+		return rc;
 	if (WSTOPSIG(status) != SIGTRAP) {
 		borrowed->signal = WSTOPSIG(status); /* one from outside, for when it goes on */
 		return -EINTR;

@@ -270,6 +270,17 @@ class TestAudit:
         finally:
             weakened.stop()
 
+    def test_one_that_never_stops(self, tool, handoffd, weakened):
+        """Anybody can start a program of that name; it does not keep the audit from its end, nor from the others."""
+        pid = weakened(handoffd, "never-stops")
+        try:
+            result = audit(tool, handoffd)
+            assert result.returncode == 1, result.stdout
+            assert re.search(rf"^gate\[{pid}\] +filters +not seen +Connection timed out$", result.stdout, re.M)
+            assert re.search(rf"^gate\[{handoffd.pid('gate')}\] +filters +ok ", result.stdout, re.M)
+        finally:
+            weakened.stop()
+
     @pytest.mark.parametrize("fault, check, detail", [
         ("capability", "capabilities", r"CapPrm 0000000000002000, CapEff 0000000000002000"),
         ("no-filter", "filters", r"the role's filter is not there"),

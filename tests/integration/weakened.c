@@ -12,6 +12,7 @@
 #include <grp.h>
 #include <poll.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -92,6 +93,15 @@ static void allow_all(void)
 	must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0, "additional filter");
 }
 
+/* Its parent is kept in the kernel for as long as this lives, where ptrace cannot stop it. */
+static void keep_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	must(write(STDERR_FILENO, "ready\n", 6) == 6, "write");
+	for (;;)
+		poll(NULL, 0, -1);
+}
+
 int main(int argc, char **argv)
 {
 	char error[512], off[512] = "";
@@ -108,6 +118,8 @@ int main(int argc, char **argv)
 	         mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED,
 	     "map");
 	become(&config->user[ROLE_GATE]);
+	if (is("never-stops") && vfork() == 0)
+		keep_parent();
 	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_DUMPABLE, is("dumpable"), 0, 0, 0) == 0,
 	     "prctl");
 	limit(policy);
