@@ -24,6 +24,7 @@ struct child {
 	int notify_fd; /* it reports here that it is ready */
 	pid_t pid;     /* 0 while there is none */
 	bool ready;
+	bool hung;    /* and was killed for it */
 	double pause; /* before the next start, seconds */
 	ev_tstamp started;
 	ev_io notified;

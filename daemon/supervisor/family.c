@@ -24,6 +24,9 @@
 #define LIVED_LONG    10.0
 #define STOP_PATIENCE 5.0 /* beyond what the streamers give their streams */
 
+/* A start may take so many times the watchdog's seconds. */
+#define START_PERIODS 4
+
 static void start_child(struct child *child);
 
 static gid_t gate_gid(const struct family *family)
@@ -179,10 +182,12 @@ static void on_notified(struct ev_loop *loop, ev_io *watcher, int events)
 static void on_silent(struct ev_loop *loop, ev_timer *watcher, int events)
 {
 	struct child *child = watcher->data;
+	unsigned seconds = child->family->config->watchdog_s * (child->ready ? 1 : START_PERIODS);
 
 	(void)events;
 	ev_timer_stop(loop, watcher);
-	log_child(child, LOG_ERR, "hung", "seconds", child->family->config->watchdog_s);
+	log_child(child, LOG_ERR, "hung", "seconds", seconds);
+	child->hung = true;
 	kill(child->pid, SIGKILL);
 }
 
@@ -256,8 +261,8 @@ static void on_exited(struct ev_loop *loop, ev_child *watcher, int events)
 		family->on_gate_gone(family);
 	if (ending) {
 		go_on_ending(family, child->role);
-	} else if (family->state == FAMILY_STARTING && !crashed && !child->ready) {
-		/* It said why. Trying again would only say it again. */
+	} else if (family->state == FAMILY_STARTING && (!crashed || child->hung) && !child->ready) {
+		/* It said why, or hung. Trying again would only do that again. */
 		family->failed = true;
 		family_stop(family);
 	} else {
@@ -285,6 +290,10 @@ static void start_child(struct child *child)
 		return;
 	}
 	child->pid = pid;
+	child->hung = false;
+	ev_timer_set(&child->watchdog, START_PERIODS * family->config->watchdog_s, family->config->watchdog_s);
+	if (family->config->watchdog_s > 0)
+		ev_timer_start(family->loop, &child->watchdog);
 	ev_child_set(&child->exited, pid, 0);
 	ev_child_start(family->loop, &child->exited);
 }
@@ -307,7 +316,6 @@ static void init_child(struct family *family, enum role role, size_t backend, si
 	ev_init(&child->exited, on_exited);
 	ev_init(&child->restart, on_restart);
 	ev_init(&child->watchdog, on_silent);
-	child->watchdog.repeat = family->config->watchdog_s;
 	child->watchdog.data = child;
 	child->notified.data = child;
 	child->exited.data = child;

@@ -51,6 +51,39 @@ def test_never_with_watchdog_0(handoffd_factory):
     assert harness.alive(pid) and not daemon.log.find("event=hung")
 
 
+def test_a_start_that_hangs(handoffd_factory, env):
+    """A role that never gets ready makes a reload fail, instead of keeping it and all further ones from their end."""
+    daemon = handoffd_factory(options={"watchdog": "1"})
+    daemon.stop()
+    programs, log = daemon.run / "programs", daemon.run / "log"
+    programs.mkdir()
+    for role in env.bin.glob("handoffd-*"):
+        (programs / role.name).symlink_to(role)
+
+    def await_event(event):
+        harness.wait_for(lambda: f"event={event}" in log.read_text(), 20, event)
+    with open(log, "w", encoding="utf-8") as stderr, \
+            subprocess.Popen([env.bin / "handoffd", "-c", daemon.conf_file, "-x", programs], stderr=stderr,
+                             env=env.sanitizer_environment()) as supervisor:
+        try:
+            await_event("ready processes=")
+            dialer = programs / "handoffd-dialer"
+            right = os.readlink(dialer)
+            dialer.unlink()
+            dialer.write_text("#!/bin/sh\nexec sleep 60\n")
+            dialer.chmod(0o755)
+            supervisor.send_signal(signal.SIGHUP)
+            await_event("hung role=dialer")
+            await_event("reload-failed")
+            dialer.unlink()
+            dialer.symlink_to(right)
+            supervisor.send_signal(signal.SIGHUP)
+            await_event("reloaded")
+        finally:
+            supervisor.terminate()
+            supervisor.wait(20)
+
+
 def test_gate_turns_to_others(handoffd_factory):
     """Of two streamers one hangs: the gate notices within seconds, and has it back when it goes on."""
     daemon = handoffd_factory(backends={"demo": {"type": "demo", "delay": 1, "workers": 2}}, options={"watchdog": "0"},
