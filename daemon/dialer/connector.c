@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -20,6 +21,8 @@
 #define STAGGER           0.25
 /* Seconds until a unix socket is tried again whose backlog is full. */
 #define BACKLOG_PAUSE     0.01
+/* Sockets on their way of all upstreams together: half of the descriptors that the policy grants, or fewer. */
+#define CONNECTING_MAX    2048
 /* An upstream that has vanished from the network is noticed: seconds of silence before the kernel asks, between its
  * questions, and milliseconds without an answer to them or to what was sent. */
 #define KEEPALIVE_IDLE    30
@@ -37,7 +40,7 @@ struct attempt {
 struct connector {
 	struct ev_loop *loop;
 	const struct config_upstream *upstream;
-	struct backoff *backoff;
+	struct record *record;
 	connector_done *done;
 	void *data;
 	struct name_wait name;
@@ -52,8 +55,25 @@ struct connector {
 	ev_timer start;    /* so that done is never called from within connector_start() */
 };
 
-/* How each upstream fared, by its number. */
-static struct backoff backoffs[CONFIG_SECTIONS_MAX];
+/* How each upstream fares, by its number. */
+static struct record {
+	struct backoff backoff;
+	size_t n_sockets; /* on their way */
+} records[CONFIG_SECTIONS_MAX];
+
+/* As many may be on their way to one upstream: one that does not answer leaves the others theirs. */
+static size_t sockets_max;
+
+void connector_init(const struct config *config)
+{
+	struct rlimit limit;
+
+	sockets_max = CONNECTING_MAX;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max / 2 < sockets_max)
+		sockets_max = limit.rlim_max / 2;
+	if (config->n_upstreams > 1)
+		sockets_max /= config->n_upstreams;
+}
 
 static bool is_unix(const struct connector *connector)
 {
@@ -69,6 +89,7 @@ static void attempt_close(struct attempt *attempt)
 	ev_io_stop(attempt->connector->loop, &attempt->connected);
 	fd_close(&attempt->fd);
 	attempt->connector->n_connecting--;
+	attempt->connector->record->n_sockets--;
 }
 
 static void stop(struct connector *connector)
@@ -94,7 +115,7 @@ static void finish(struct connector *connector, int fd, int error)
 static void fail(struct connector *connector, int error, const char *why)
 {
 	log_event(LOG_WARNING, "dial-failed", LOG_STR("upstream", connector->upstream->name), LOG_STR("error", why));
-	backoff_failed(connector->backoff, connector->began, ev_now(connector->loop), error);
+	backoff_failed(&connector->record->backoff, connector->began, ev_now(connector->loop), error);
 	finish(connector, -1, error);
 }
 
@@ -108,7 +129,8 @@ static void succeed(struct connector *connector, struct attempt *attempt)
 			names_failed(connector->upstream->host, &connector->addresses.address[i]);
 	ev_io_stop(connector->loop, &attempt->connected);
 	attempt->fd = -1;
-	backoff_succeeded(connector->backoff);
+	connector->record->n_sockets--;
+	backoff_succeeded(&connector->record->backoff);
 	finish(connector, fd, 0);
 }
 
@@ -183,6 +205,11 @@ static void try_next(struct connector *connector)
 	ev_timer_stop(connector->loop, &connector->stagger);
 	while (connector->next < connector->addresses.n) {
 		struct attempt *attempt = &connector->attempts[connector->next];
+
+		if (connector->record->n_sockets >= sockets_max) {
+			set_stagger(connector, STAGGER);
+			return;
+		}
 		int fd = connect_number(connector, connector->next);
 
 		if (fd == -EAGAIN && is_unix(connector)) {
@@ -196,6 +223,7 @@ static void try_next(struct connector *connector)
 		}
 		attempt->fd = fd;
 		connector->n_connecting++;
+		connector->record->n_sockets++;
 		ev_io_set(&attempt->connected, fd, EV_WRITE);
 		ev_io_start(connector->loop, &attempt->connected);
 		if (connector->next < connector->addresses.n)
@@ -301,7 +329,7 @@ static void on_addresses(struct name_wait *wait, const struct addresses *address
 static void on_start(struct ev_loop *loop, ev_timer *watcher, int events)
 {
 	struct connector *connector = watcher->data;
-	int error = backoff_error(connector->backoff, ev_now(loop));
+	int error = backoff_error(&connector->record->backoff, ev_now(loop));
 
 	(void)events;
 	if (error != 0) {
@@ -323,7 +351,7 @@ struct connector *connector_start(struct ev_loop *loop, const struct config *con
 		return NULL;
 	connector->loop = loop;
 	connector->upstream = &config->upstreams[upstream];
-	connector->backoff = &backoffs[upstream];
+	connector->record = &records[upstream];
 	connector->done = done;
 	connector->data = data;
 	connector->error = -EHOSTUNREACH;

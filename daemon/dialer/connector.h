@@ -15,6 +15,9 @@
 
 struct connector;
 
+/* Before the cage takes away what this asks. */
+void connector_init(const struct config *config);
+
 /* Called once: fd is the callee's when error is 0, else fd is -1 and error is -errno. The connector is gone then. */
 typedef void connector_done(void *data, int fd, int error);
 

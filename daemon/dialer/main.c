@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "connector.h"
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
 #include "daemon/common/role.h"
@@ -57,6 +58,7 @@ int main(int argc, char **argv)
 	if (status != ARES_SUCCESS)
 		fatal("c-ares cannot be initialised: %s", ares_strerror(status));
 	names_init(loop);
+	connector_init(context.config);
 	/* Nothing to read again. */
 	signal(SIGHUP, SIG_IGN);
 	ev_signal_init(&terminate, on_terminate, SIGTERM);

@@ -6,7 +6,8 @@
 Brings up loopback, makes 127.0.0.1 the only name server and answers there, starts the dialer with SOCKET at descriptor 3,
 asks it, as a streamer that the gate introduced, for upstream 0, and prints "ok PEER SECONDS" or the error's name and the
 seconds; then "questions UDP TCP", how many came; then "exit STATUS" of the dialer. Each ROUND (default: 1) is a number of
-connections asked for at once, or "sleep SECONDS".
+connections asked for at once, "sleep SECONDS", or "flood WORKERS": so many streamers of backend 1 ask for 1024 connections
+each to upstream 1, and nobody waits for the answers.
 
 Upstreams listen on 127.0.0.1:8080, on [::1]:8080, on PUBLIC:8080 and on the unix socket SOCKET.upstream; 127.0.0.2 to
 127.0.0.4 answer nothing.
@@ -35,6 +36,7 @@ ADDRESSES = {  # of the name's first label: IPv4, IPv6
     b"mapped": ([], ["::ffff:127.0.0.1"]),
     b"translated": ([], ["64:ff9b::7f00:1"]),
     b"slow": (["127.0.0.2", "127.0.0.1"], []),
+    b"silent": (["127.0.0.2", "127.0.0.3", "127.0.0.4"], []),
     b"six": (["127.0.0.2", "127.0.0.3", "127.0.0.4"], ["::ffff:127.0.0.1"]),
 }
 over_udp, over_tcp = [], []
@@ -140,19 +142,22 @@ def listeners(path):
 class Dialing:
     """The gate that introduced a streamer, and that streamer."""
 
-    def __init__(self, path):
+    def __init__(self, path, backend=0, worker=0):
         self.gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.gate.connect(path)
         self.streamer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.gate.sendmsg([struct.pack("<IIII", MESSAGE_STREAMER_CHANNEL, 16, 0, 0)],
+        self.gate.sendmsg([struct.pack("<IIII", MESSAGE_STREAMER_CHANNEL, 16, backend, worker)],
                           [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))])
         theirs.close()
         self.streamer.settimeout(10)
 
+    def ask(self, count, upstream=0):
+        for number in range(count):
+            self.streamer.send(struct.pack("<IIII", MESSAGE_DIAL, 16, number, upstream))
+
     def dial(self, count):
         started = time.monotonic()
-        for number in range(count):
-            self.streamer.send(struct.pack("<IIII", MESSAGE_DIAL, 16, number, 0))
+        self.ask(count)
         for _ in range(count):
             print(self.answer(), f"{time.monotonic() - started:.2f}")
 
@@ -177,10 +182,14 @@ def main():
     dialer = start_dialer(program, config, path)
     # The dialer asks who connects; root stays to come back to, to stop it.
     os.setresuid(int(gate_uid), int(gate_uid), 0)
-    dialing = Dialing(path)
+    dialing, flood = Dialing(path), []
     for each in rounds or ["1"]:
         if each.startswith("sleep "):
             time.sleep(float(each.removeprefix("sleep ")))
+        elif each.startswith("flood "):
+            for worker in range(int(each.removeprefix("flood "))):
+                flood.append(Dialing(path, 1, worker))
+                flood[-1].ask(1024, 1)
         else:
             dialing.dial(int(each))
     print("questions", len(over_udp), len(over_tcp))

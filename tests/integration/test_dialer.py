@@ -23,16 +23,22 @@ backend "b" {{ type = "openai" upstream = "u" }}
 upstream "u" {{ url = "http://{host}/v1" {options} }}
 """
 
+SILENT = """
+listen "{dir}/silent.sock" {{ backend = "silent" allow-peer = {{ "65533" }} }}
+backend "silent" {{ type = "openai" upstream = "silent" workers = 4 }}
+upstream "silent" {{ url = "http://silent.test:8080/v1" allow-private = yes }}
+"""
+
 
 class World:
     """What came of it: `answers`, (answer, seconds) each; how many questions came over UDP and over TCP; the log."""
 
-    def __init__(self, env, host, options="", rounds=("1",)):
+    def __init__(self, env, host, options="", rounds=("1",), more=""):
         if shutil.which("unshare") is None or subprocess.run(["unshare", "-mn", "true"], check=False).returncode != 0:
             pytest.skip("needs mount and network namespaces of its own")
         folder = env.folder("dialer")
         config = folder / "dialer.conf"
-        config.write_text(CONFIG.format(dir=folder, host=host, options=options.format(dir=folder), gate=UID_GATE,
+        config.write_text((CONFIG + more).format(dir=folder, host=host, options=options.format(dir=folder), gate=UID_GATE,
                                         dialer=UID_DIALER, streamer=UID_STREAMER), encoding="ascii")
         config.chmod(0o644)
         done = subprocess.run(["unshare", "--mount", "--net", "/usr/bin/python3",
@@ -122,3 +128,10 @@ def test_a_dead_upstream_is_left_alone(env):
     assert world.log.count("event=dial-failed") < 10, world.log
     world = World(env, "127.0.0.1:1", rounds=(1, 1, "sleep 0.15", 1))
     assert world.log.count("event=dial-failed") == 3, world.log
+
+
+def test_a_silent_upstream_leaves_the_others_their_descriptors(env):
+    """Four streamers ask for as many connections to it as they may, each of three addresses."""
+    world = World(env, "127.0.0.1:8080", rounds=(1, "flood 4", "sleep 1.5", 1, 1), more=SILENT)
+    assert [answer for answer, _ in world.answers] == ["ok 127.0.0.1"] * 3, world.log[:2000]
+    assert max(waited for _, waited in world.answers) < 1

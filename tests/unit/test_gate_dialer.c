@@ -18,6 +18,7 @@
 
 #include "daemon/common/channel.h"
 #include "daemon/common/log.h"
+#include "daemon/dialer/connector.h"
 #include "daemon/dialer/names.h"
 #include "daemon/dialer/resolver.h"
 #include "daemon/dialer/streamer.h"
@@ -244,6 +245,7 @@ static int start(void **state)
 	(void)state;
 	loop = ev_default_loop(EVFLAG_AUTO);
 	names_init(loop);
+	connector_init(&config);
 	if (resolver_init(loop) != ARES_SUCCESS)
 		return -1;
 	upstreams[1].port = listen_somewhere();
