@@ -97,14 +97,24 @@ int socket_remove(const char *path)
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* Bound with no permission for anybody, which the mode then gives to the right ones. */
+/* Bound with no permission for anybody, which the mode then gives to the right ones. By a descriptor: whoever may write
+ * to the directory could have put a link to something else there. */
 static int give_file(const struct socket_file *file)
 {
+	int fd FD_CLEANUP = open(file->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char link[32];
+	struct stat status;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return complain(file->path, "cannot look at the socket", -errno);
+	if (!S_ISSOCK(status.st_mode))
+		return complain(file->path, "is not a socket any more", 0);
 	if (file->uid != geteuid() || file->gid != getegid()) {
-		if (lchown(file->path, file->uid, file->gid) < 0)
+		if (fchownat(fd, "", file->uid, file->gid, AT_EMPTY_PATH) < 0)
 			return complain(file->path, "cannot set the socket's owner and group", -errno);
 	}
-	if (chmod(file->path, file->mode) < 0)
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (chmod(link, file->mode) < 0)
 		return complain(file->path, "cannot set the socket's mode", -errno);
 	return 0;
 }

@@ -148,6 +148,20 @@ def test_keys(start):
         assert sender.handoff(pair.server, PROMPT, key=old).receive().reason == "token-key-revoked"
 
 
+def test_a_link_in_place_of_a_listener(start, tmp_path):
+    """Whoever owns the directory can put one there; what it leads to keeps its owner and mode."""
+    daemon = start()
+    victim = tmp_path / "victim"
+    victim.touch(0o600)
+    before = os.stat(victim)
+    os.unlink(daemon.path())
+    os.symlink(victim, daemon.path())
+    daemon.expect(r"event=socket path=\S+ error=\"is not a socket any more\"", r"event=reload-failed")
+    daemon.reload("event=reload-failed")
+    after = os.stat(victim)
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+
 def test_listeners_come_and_go(start):
     daemon = start(listens={"chat": {"backend": "demo"}, "old": {"backend": "demo"}})
     inode = os.stat(daemon.path("chat")).st_ino
