@@ -18,7 +18,7 @@ const BODY_MAX = 8 << 20;
 const MEMBERS = [
     'messages', 'model', 'max_tokens', 'max_completion_tokens', 'temperature', 'top_p', 'presence_penalty',
     'frequency_penalty', 'stop', 'seed', 'n', 'logit_bias', 'logprobs', 'top_logprobs', 'reasoning_effort',
-    'response_format', 'tools', 'tool_choice', 'parallel_tool_calls',
+    'response_format', 'tools', 'tool_choice', 'parallel_tool_calls', 'stream_options',
 ];
 
 /** Answers as the API does when it refuses, so that its clients know what to make of it. */

@@ -150,7 +150,8 @@ def test_long_prompt(world, package, service):
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("package", PACKAGES)
 def test_sdk_puts_an_answer_together(world, package, service):
-    """Its own reader takes nothing that is not whole: role, text in pieces, a tool call, the reason of the end, usage."""
+    """Its own reader takes nothing that is not whole: role, text in pieces, a tool call, the reason of the end, and the
+    usage, for which it asks."""
     def tools(connection):
         connection.head()
         connection.chunk(chunk({"role": "assistant", "content": None}))
@@ -165,7 +166,8 @@ def test_sdk_puts_an_answer_together(world, package, service):
         connection.chunk(chunk({}, choices=[], usage=usage))
         connection.done()
     world.answers = [tools]
-    final, = world.client(service, package=package, helper=True).end()
+    final, = world.client(service, package=package, helper=True,
+                          request={"stream_options": {"include_usage": True}}).end()
     completion = final["completion"]
     choice, = completion["choices"]
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] == "Let me s\u00e9e."
