@@ -234,9 +234,13 @@ def test_slow_clients_and_their_neighbours(behind_nginx):
         connection.done()
     service, front, daemon = behind_nginx(script, upstream={"streams-per-connection": 100, "spare-connections": 0})
     slow = [Exchange(daemon, prompt_data(f"slow{number}")) for number in range(10)]
-    wait_for(lambda: daemon.counters("streamer").get("handoffd_pauses_total", 0) == 10, 15, "pauses")
-    time.sleep(0.5)
-    stalled = dict(sent)
+
+    def held_back():
+        before = dict(sent)
+        time.sleep(0.5)
+        return before if len(before) == 10 and sent == before else None
+    stalled = wait_for(held_back, 20, "the slow ones held back")
+    assert daemon.counters("streamer")["handoffd_pauses_total"] >= 10
     with Exchange(daemon, prompt_data("quick")) as quick:
         delays = []
         while b"[DONE]" not in quick.raw:
