@@ -69,6 +69,7 @@ struct transfer {
 	struct request_body *body;   /* NULL once it is not needed any more */
 	uint64_t sent;               /* of the body */
 	int64_t until_ms;            /* while it waits or is released */
+	int64_t begun_ms;            /* on this connection */
 	int32_t stream_id;
 	uint32_t heard_at;   /* the connection's n_heard when it began */
 	uint32_t unconsumed; /* bytes taken while it was paused, which the upstream does not know of */

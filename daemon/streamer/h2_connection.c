@@ -63,11 +63,12 @@ static void ended_by_peer(struct h2_connection *connection, const char *how)
 	                    connection->state < H2_OPEN || connection->n_streams > 0 ? how : NULL);
 }
 
-/* Whether the upstream cannot have begun with this request: it left without a word after it, on a connection that had
- * served before, and so was about to leave anyway. */
+/* Whether the upstream cannot have begun with this request: it left without a word and soon after it, on a connection
+ * that had served before, and so was about to leave anyway. */
 static bool is_unseen(const struct h2_connection *connection, const struct transfer *transfer)
 {
-	return connection->peer_ended && connection->was_used && transfer->heard_at == connection->n_heard;
+	return connection->peer_ended && connection->was_used && transfer->heard_at == connection->n_heard &&
+	       clock_ms() - transfer->begun_ms < TRANSFER_CROSSED_MS;
 }
 
 void h2_connection_free(struct h2_connection *connection)

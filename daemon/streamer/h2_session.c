@@ -106,6 +106,7 @@ int h2_session_request(struct h2_connection *connection, struct transfer *transf
 		return id == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EAGAIN;
 	transfer->stream_id = id;
 	transfer->heard_at = connection->n_heard;
+	transfer->begun_ms = clock_ms();
 	connection->n_streams++;
 	h2_connection_unsent(connection);
 	return 0;

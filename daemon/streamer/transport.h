@@ -12,6 +12,10 @@
 #include "streamer.h"
 #include "upstream_head.h"
 
+/* A connection that served before and closes within this time of a request, without a byte of an answer, was about to
+ * close anyway: the request goes out on another. Later than that the upstream may have been at work on it. */
+#define TRANSFER_CROSSED_MS 1000
+
 struct transport;
 struct transfer;
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "curl_headers.h"
 #include "curl_memory.h"
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
@@ -62,11 +63,13 @@ struct transfer {
 	struct request_body *body;   /* NULL once it has been sent */
 	struct curl_slist *headers;  /* this transfer's own, then the transport's */
 	int64_t release_until_ms;
-	int fd; /* dialled and not given to libcurl yet; -1: none */
+	int64_t asked_ms; /* when the request went out; 0: it has not */
+	int fd;           /* dialled and not given to libcurl yet; -1: none */
 	struct transfer_head head;
 	uint32_t headers_len;
 	uint8_t dials;
 	bool wants_socket; /* libcurl asked for one, and there was none */
+	bool may_be_seen;  /* what it wants to send once more */
 	bool has_head;
 	bool paused;
 	bool is_released;
@@ -74,18 +77,6 @@ struct transfer {
 };
 
 /* ---------------------------------------------------------------- ending a transfer */
-
-/* Those that follow its own are the transport's. */
-static void headers_free(struct transfer *transfer)
-{
-	while (transfer->headers != transfer->transport->headers) {
-		struct curl_slist *next = transfer->headers->next;
-
-		free(transfer->headers->data);
-		free(transfer->headers);
-		transfer->headers = next;
-	}
-}
 
 static void transfer_free(struct transfer *transfer)
 {
@@ -97,7 +88,7 @@ static void transfer_free(struct transfer *transfer)
 	dial_cancel(transport->dialer, &transfer->wait);
 	curl_multi_remove_handle(transport->multi, transfer->easy);
 	curl_easy_cleanup(transfer->easy);
-	headers_free(transfer);
+	curl_headers_free(transfer->headers, transport->headers);
 	fd_close(&transfer->fd);
 	free(transfer);
 }
@@ -167,6 +158,8 @@ static void finished(struct transfer *transfer, CURLcode code)
 	}
 	if (code == CURLE_OK && !transfer->has_head)
 		code = CURLE_WEIRD_SERVER_REPLY;
+	if (transfer->may_be_seen)
+		code = CURLE_GOT_NOTHING;
 	if (code != CURLE_OK && transfer->events != NULL)
 		log_event(LOG_WARNING, "upstream-failed", LOG_STR("upstream", transfer->transport->upstream->name),
 		          LOG_STR("error", curl_easy_strerror(code)));
@@ -262,6 +255,20 @@ static int set_timer(CURLM *multi, long timeout_ms, void *user)
 
 /* ---------------------------------------------------------------- callbacks of one transfer */
 
+/* The request is about to go out. */
+static int on_request(void *user, char *peer, char *own, int peer_port, int own_port)
+{
+	struct transfer *transfer = user;
+
+	(void)peer;
+	(void)own;
+	(void)peer_port;
+	(void)own_port;
+	transfer->asked_ms = clock_ms();
+	return CURL_PREREQFUNC_OK;
+}
+
+/* libcurl wants one after the request went out when a kept connection has closed: to send it once more. */
 static curl_socket_t give_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	struct transfer *transfer = user;
@@ -269,6 +276,9 @@ static curl_socket_t give_socket(void *user, curlsocktype purpose, struct curl_s
 
 	(void)purpose;
 	(void)address;
+	transfer->may_be_seen = transfer->asked_ms != 0 && clock_ms() - transfer->asked_ms >= TRANSFER_CROSSED_MS;
+	if (transfer->may_be_seen)
+		return CURL_SOCKET_BAD;
 	transfer->wants_socket = fd < 0;
 	transfer->fd = -1;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
@@ -383,6 +393,7 @@ static CURLcode on_ssl_context(CURL *easy, void *context, void *user)
 
 static int run(struct transfer *transfer)
 {
+	transfer->asked_ms = 0;
 	return curl_multi_add_handle(transfer->transport->multi, transfer->easy) == CURLM_OK ? 0 : -ENOMEM;
 }
 
@@ -459,6 +470,8 @@ static CURLcode set_options(struct transfer *transfer)
 	SET(CURLOPT_HTTPHEADER, transfer->headers);
 	SET(CURLOPT_OPENSOCKETFUNCTION, give_socket);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_PREREQFUNCTION, on_request);
+	SET(CURLOPT_PREREQDATA, transfer);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
 	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
@@ -485,27 +498,12 @@ static int begin(struct transfer *transfer)
 	return 0;
 }
 
-static int headers_add(struct transfer *transfer, const struct transfer_field *field)
-{
-	struct curl_slist *node = calloc(1, sizeof(*node));
-
-	if (node == NULL)
-		return -ENOMEM;
-	if (asprintf(&node->data, "%s: %s", field->name, field->value) < 0) {
-		free(node);
-		return -ENOMEM;
-	}
-	node->next = transfer->headers;
-	transfer->headers = node;
-	return 0;
-}
-
 static int headers_make(struct transfer *transfer, const struct transfer_request *request)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < request->n_fields && rc == 0; i++)
-		rc = headers_add(transfer, &request->fields[i]);
+		rc = curl_headers_add(&transfer->headers, &request->fields[i]);
 	return rc;
 }
 
@@ -600,22 +598,6 @@ static void release(struct transfer *transfer)
 
 /* ---------------------------------------------------------------- before the cage */
 
-/* A list node around a string that stays where it is: the credential is not copied into ordinary memory. */
-static struct curl_slist *node(const char *line, struct curl_slist *next)
-{
-	struct curl_slist *made = calloc(1, sizeof(*made));
-	union {
-		const char *in;
-		char *out;
-	} pointer = {.in = line}; /* libcurl only reads it */
-
-	if (made == NULL)
-		fatal("out of memory");
-	made->data = pointer.out;
-	made->next = next;
-	return made;
-}
-
 static bool is_address(const char *host)
 {
 	return host[0] == '[' || strchr(host, ':') != NULL || host[strspn(host, "0123456789.")] == '\0';
@@ -630,7 +612,7 @@ static struct curl_slist *resolve_make(const struct config_upstream *upstream)
 		return NULL;
 	if (asprintf(&entry, "%s:%u:%s", upstream->host, upstream->port, PLACEHOLDER_ADDRESS) < 0)
 		fatal("out of memory");
-	return node(entry, NULL);
+	return curl_headers_node(entry, NULL);
 }
 
 static void multi_make(struct transport *transport)
@@ -667,11 +649,12 @@ static struct transport *init(struct streamer *streamer, const struct config_ups
 	transport->resolve = resolve_make(upstream);
 	/* An empty Expect keeps libcurl from waiting for "100 Continue" before a long body. */
 	transport->headers =
-	    node("Content-Type: application/json", node("Accept: text/event-stream", node("Expect:", NULL)));
+	    curl_headers_node("Content-Type: application/json",
+	                      curl_headers_node("Accept: text/event-stream", curl_headers_node("Expect:", NULL)));
 	/* In the list that all share, not as an option that each transfer would copy. */
-	transport->headers = node("User-Agent: handoffd/" HANDOFFD_VERSION, transport->headers);
+	transport->headers = curl_headers_node("User-Agent: handoffd/" HANDOFFD_VERSION, transport->headers);
 	if (authorization[0] != '\0')
-		transport->headers = node(authorization, transport->headers);
+		transport->headers = curl_headers_node(authorization, transport->headers);
 	if (upstream->tls) {
 		transport->store = trust_load(upstream->ca_file);
 		if (transport->store == NULL || trust_warm_up() != 0)

@@ -136,6 +136,27 @@ def test_refused_again_and_again(hostile):
     assert sum(len(peer.bodies) for peer in upstream.peers) <= 8
 
 
+@pytest.mark.parametrize("delay, asked", [(0, ["one", "two", "two"]), (1.5, ["one", "two"])])
+def test_a_kept_connection_that_closes(hostile, delay, asked):
+    """At once: it was about to close anyway. Later: the upstream may have been at work on the request."""
+    prompts = []
+
+    def script(connection):
+        for _ in range(2):
+            stream = connection.request()
+            if stream is None:
+                return
+            prompts.append(connection.prompt(stream))
+            if len(prompts) != 2:
+                connection.answer(stream, "ok")
+        time.sleep(delay)
+    upstream, daemon = hostile(script, {"retries": 0})
+    assert exchange(daemon, prompt_data("one")).text() == "ok"
+    response = exchange(daemon, prompt_data("two"))
+    assert prompts == asked
+    assert response.status == (502 if delay else 200)
+
+
 def test_other_resets_are_not_sent_again(hostile):
     upstream, daemon = hostile(lambda connection: refuse(connection, Codes.INTERNAL_ERROR), upstream={"retries": 0})
     fails(daemon)

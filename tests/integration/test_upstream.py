@@ -76,6 +76,27 @@ def test_never_again_what_may_have_been_dealt_with(scripted, piece):
     assert daemon.counters("streamer")["handoffd_upstream_retries_total"] == 0
 
 
+@pytest.mark.parametrize("delay, asked", [(0, ["one", "two", "two"]), (1.5, ["one", "two"])])
+def test_a_kept_connection_that_closes(scripted, delay, asked):
+    """At once: it was about to close anyway. Later: the upstream may have been at work on the request."""
+    prompts = []
+
+    def script(connection):
+        connection.read_request()
+        prompts.append(connection.json["messages"][-1]["content"])
+        connection.head()
+        connection.event("ok")
+        connection.done()
+        connection.read_request()
+        prompts.append(connection.json["messages"][-1]["content"])
+        time.sleep(delay)
+    upstream, daemon = scripted(script, {"retries": 0})
+    assert exchange(daemon, prompt_data("one")).text() == "ok"
+    response = exchange(daemon, prompt_data("two"))
+    assert prompts == asked
+    assert response.status == (502 if delay else 200)
+
+
 def test_a_client_that_leaves_between_two_attempts(env, openai_factory):
     port = env.port()
     daemon = openai_factory(f"http://127.0.0.1:{port}/v1", upstream={"retries": 10})
