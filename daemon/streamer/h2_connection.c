@@ -20,7 +20,7 @@
 #define RECORD_MAX      16384 /* of TLS: what one read gives at most */
 #define FRAME_MAX       (16384 + 64)
 #define ROUNDS_MAX      8       /* of writing, before the other connections get their turn */
-#define QUIET_BYTES_MAX 1048576 /* a second; what streams still get after their end is less */
+#define QUIET_BYTES_MAX 1048576 /* a second, besides what streams still get after their end */
 #define PING_MS         30000   /* of silence, until the upstream is asked for a sign of life */
 #define PONG_MS         10000   /* to give it */
 #define BLOCKED_MS      20000   /* in which the upstream takes nothing */
@@ -196,6 +196,12 @@ void h2_connection_send(struct h2_connection *connection)
 
 /* ---------------------------------------------------------------- receiving */
 
+static bool is_too_quiet(const struct h2_connection *connection)
+{
+	return connection->quiet_bytes >
+	       QUIET_BYTES_MAX + (int64_t)connection->transport->upstream->streams_per_connection * H2_STREAM_WINDOW;
+}
+
 /* Returns, however much comes: what brings no answer further is limited, and the windows for answers are opened only
  * when something is sent. */
 static void receive(struct h2_connection *connection)
@@ -215,7 +221,7 @@ static void receive(struct h2_connection *connection)
 		connection->ping_ms = 0;
 		connection->quiet_bytes += n;
 		taken = nghttp2_session_mem_recv(connection->session, input, (size_t)n);
-		if (taken == n && connection->quiet_bytes > QUIET_BYTES_MAX)
+		if (taken == n && is_too_quiet(connection))
 			connection->fault = "too many bytes that say nothing";
 		else if (taken == n)
 			continue;

@@ -415,3 +415,28 @@ def test_status_that_is_none(hostile):
     upstream, daemon = hostile(script, {"retries": 0, "breaker-failures": 1, "breaker-time": 1})
     fails(daemon)
     assert exchange(daemon, prompt_data("x")).status == 503  # the breaker heard of it
+
+
+def test_answers_on_their_way_to_many_that_left(hostile):
+    """What an upstream sent before it heard that they had left, a window's worth each, ends nobody else's stream."""
+    many = 100
+
+    def script(connection):
+        streams = [connection.request() for _ in range(many + 1)]
+        for stream in streams:
+            connection.head(stream)
+            connection.event(stream, "first")
+        wait_for(lambda: connection.pump() and len(connection.resets) == many, 20, "the end of those that left")
+        connection.raw(b"".join(frame(DATA, 0, stream, b":" * 16000) for stream in connection.resets))
+        stays = next(stream for stream in streams if stream not in connection.resets)
+        connection.event(stays, "last")
+        connection.done(stays)
+        connection.wait_end()
+    upstream, daemon = hostile(script, {"streams-per-connection": many + 1}, settings={Settings.MAX_CONCURRENT_STREAMS: 1000})
+    streams = [Exchange(daemon, prompt_data("x")) for _ in range(many + 1)]
+    for one in streams:
+        one.read_until(b"first")
+    for one in streams[1:]:
+        one.close()
+    assert streams[0].response().text() == "firstlast"
+    assert len(upstream.peers) == 1
