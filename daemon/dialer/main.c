@@ -42,7 +42,7 @@ static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
 int main(int argc, char **argv)
 {
 	static ev_signal terminate, interrupt, report;
-	struct role_context context;
+	static struct role_context context; /* what it holds is held to the end */
 	char path[CONFIG_PATH_MAX];
 	struct ev_loop *loop;
 	int status;
