@@ -34,7 +34,7 @@ struct environment {
 
 struct options {
 	const char *config_file;
-	char *instance;
+	const char *instance;
 	const char *backend;
 	const char *worker;
 	const char *generation;
@@ -61,15 +61,18 @@ static void usage(const char *ident, enum role role)
 	                             : "");
 }
 
-/* BACKEND-N, which systemd cannot split; a backend's name may hold a dash itself. */
+/* BACKEND-N, which systemd cannot split; a backend's name may hold a dash itself. Split in a copy: ps and
+ * handoff-policy read the arguments. */
 static void instance_split(struct options *options)
 {
-	char *dash = strrchr(options->instance, '-');
+	static char copy[CONFIG_PATH_MAX];
+	int len = snprintf(copy, sizeof(copy), "%s", options->instance);
+	char *dash = strrchr(copy, '-');
 
-	if (dash == NULL)
+	if (dash == NULL || (size_t)len >= sizeof(copy))
 		fatal("the instance %s is not BACKEND-N", options->instance);
 	*dash = '\0';
-	options->backend = options->instance;
+	options->backend = copy;
 	options->worker = dash + 1;
 }
 
