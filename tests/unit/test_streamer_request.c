@@ -252,7 +252,7 @@ static void merge(const char *application, const char *fields, const char *expec
 
 static void test_response_headers(void **state)
 {
-	static const char *const wrong[] = {
+	static const char *const refused[] = {
 	    "[]",
 	    "\"X-A: 1\"",
 	    "{\"X-A\":1}",
@@ -280,12 +280,12 @@ static void test_response_headers(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		json_t *object = json_loads(wrong[i], JSON_DECODE_ANY, NULL);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		json_t *object = json_loads(refused[i], JSON_DECODE_ANY, NULL);
 
 		assert_non_null(object);
 		if (response_headers_check(object) == NULL)
-			fail_msg("taken: %s", wrong[i]);
+			fail_msg("taken: %s", refused[i]);
 		json_decref(object);
 	}
 	merge("", "{}", "");

@@ -146,13 +146,14 @@ declare -A acts=([handoffd-gate]="read-shadow write-config exec ptrace raw-socke
 
 # run_probe UNIT-SETTINGS PROGRAM ACT...: what it printed. A real unit: SELinux rightly refuses systemd-run.
 run_probe() {
-	local settings=$1 program=$2
+	local settings=$1 program=$2 name
 	shift 2
-	printf '[Service]\nType=oneshot\nExecStart=%s %s\nStandardOutput=journal\n%s\n' "$program" "$*" "$settings" \
-		>/run/systemd/system/probe.service
+	name=probe-$(date +%s%N) # in the journal
+	printf '[Service]\nType=oneshot\nExecStart=%s %s\nStandardOutput=journal\nSyslogIdentifier=%s\n%s\n' "$program" "$*" \
+		"$name" "$settings" >/run/systemd/system/probe.service
 	systemctl daemon-reload && systemctl start probe
 	journalctl --sync
-	journalctl -q -o cat "_SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value probe)" | grep -E '^[a-z-]+ ([A-Z]+|0)$'
+	journalctl -q -b -o cat -t "$name"
 }
 
 # The act succeeds without the wall, or its refusal says nothing about it.
