@@ -27,7 +27,7 @@ PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest python
 	libclang-rt-14-dev cppcheck shellcheck mandoc systemd binutils util-linux strace valgrind \
 	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
 	chromium chromium-driver python3-selenium
-PACKAGES_DEB   := debhelper dh-apparmor dpkg-dev selinux-policy-dev lintian
+PACKAGES_DEB   := build-essential debhelper dh-apparmor dpkg-dev selinux-policy-dev lintian
 PACKAGES_VM    := apparmor setools qemu-system-x86 mmdebstrap busybox-static cpio zstd xz-utils policycoreutils e2fsprogs
 # A machine may have npm from elsewhere than Debian; then it is left alone.
 PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
