@@ -9,6 +9,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "ctl.h"
@@ -19,6 +20,8 @@
 #define MODE_BITS   07777U
 
 #define LINE_MAX_LEN 8192
+#define LABEL        "security.selinux"
+#define LABEL_MAX    256
 /* With room for an edit; whether the result is too long the check tells. */
 #define CONTENT_MAX  (KEYRING_FILE_MAX + 1 + LINE_MAX_LEN)
 
@@ -26,7 +29,9 @@
 struct old_file {
 	bool exists;
 	struct stat st;
-	uint8_t *content; /* sodium_malloc: KEYRING_FILE_MAX + 1 bytes */
+	char label[LABEL_MAX]; /* SELinux's */
+	size_t label_len;      /* 0: there is none */
+	uint8_t *content;      /* sodium_malloc: KEYRING_FILE_MAX + 1 bytes */
 	size_t len;
 };
 
@@ -44,6 +49,10 @@ static int old_file_read(const char *file, struct old_file *old)
 	if (old->st.st_mode & MODE_BITS & ~MODE_WIDEST)
 		return ctl_error("%s: mode is %04o, must be 0640 or tighter", file, old->st.st_mode & MODE_BITS);
 	old->exists = true;
+	ssize_t label_len = fgetxattr(fd, LABEL, old->label, sizeof(old->label));
+	if (label_len < 0 && errno != ENODATA && errno != ENOTSUP)
+		return ctl_error("%s: %s", file, strerror(errno));
+	old->label_len = label_len > 0 ? (size_t)label_len : 0;
 	while (old->len <= KEYRING_FILE_MAX) {
 		ssize_t n = read(fd, old->content + old->len, KEYRING_FILE_MAX + 1 - old->len);
 		if (n == 0)
@@ -56,13 +65,16 @@ static int old_file_read(const char *file, struct old_file *old)
 	return ctl_error("%s: larger than %d bytes", file, KEYRING_FILE_MAX);
 }
 
-/* Write to the open new file; 0 or -errno. Owner before mode: changing the owner must not meet a mode that is meant for
- * the other one. */
+/* Write to the open new file; 0 or -errno. The label first: a new file has its directory's, which more may read. Owner
+ * before mode: changing the owner must not meet a mode that is meant for the other one. */
 static int new_file_write(int fd, const struct old_file *old, struct span content)
 {
 	mode_t mode = old->exists ? old->st.st_mode & MODE_BITS : MODE_WIDEST;
-	int error = ctl_write(fd, content);
+	int error;
 
+	if (old->label_len > 0 && fsetxattr(fd, LABEL, old->label, old->label_len, 0) != 0)
+		return -errno;
+	error = ctl_write(fd, content);
 	if (error)
 		return error;
 	if (old->exists && fchown(fd, old->st.st_uid, old->st.st_gid) != 0)

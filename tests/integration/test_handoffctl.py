@@ -181,6 +181,19 @@ def test_keygen_keeps_owner_and_mode(ring, mode):
     assert (file.stat().st_uid, file.stat().st_gid, mode_of(file)) == (12345, 12346, mode)
 
 
+@as_root
+def test_keygen_keeps_the_label(ring):
+    """The new file would have its directory's, which under SELinux Apache may not read, or others may."""
+    file = ring(line())
+    label = b"system_u:object_r:handoffd_key_t:s0\0"
+    try:
+        os.setxattr(file, "security.selinux", label)
+    except OSError as error:
+        pytest.skip(f"no labels on this file system: {error}")
+    run("keygen", file)
+    assert os.getxattr(file, "security.selinux") == label
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o641, 0o604, 0o700])
 def test_keygen_refuses_a_file_others_may_have_read(ring, mode):
     file = ring(line(), mode=mode)
