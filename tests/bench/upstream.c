@@ -70,7 +70,10 @@ static void fail(const char *what)
 
 static void add(struct answer_text *text, const char *bytes, size_t len)
 {
-	text->bytes = realloc(text->bytes, text->len + len);
+	if (text->len + len > text->room) {
+		text->room = 2 * (text->len + len);
+		text->bytes = realloc(text->bytes, text->room);
+	}
 	if (text->bytes == NULL)
 		fail("memory");
 	memcpy(text->bytes + text->len, bytes, len);

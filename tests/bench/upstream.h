@@ -49,6 +49,7 @@ struct connection {
 struct answer_text {
 	char *bytes;
 	size_t len;
+	size_t room; /* that bytes has */
 	size_t prompt_at;
 	size_t *ends;
 	uint32_t messages;
