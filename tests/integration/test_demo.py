@@ -21,8 +21,10 @@ class Demo:
 
     def __init__(self, env, **environment):
         environment = {"PATH": os.environ["PATH"], "BUILD": str(env.build), "DELAY": "1", **environment}
+        # As at a terminal: what runs the tests may ignore Ctrl-C, as every job in a script's background does.
         self.popen = subprocess.Popen([ROOT / "examples/demo/run.sh"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                      text=True, env=environment, start_new_session=True)
+                                      text=True, env=environment, start_new_session=True,
+                                      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.output, self.logs = "", env.build / "demo"
 
     def port(self) -> int:
