@@ -4,8 +4,9 @@
  */
 #include "utf8.h"
 
-/* How many bytes the character has that begins with these, 0 when none does. */
-static size_t character_len(const uint8_t *c, size_t len)
+/* How many bytes the character has that begins with these, 0 when none does; then the number in *begun says how many of
+ * them could begin one. */
+static size_t character_len(const uint8_t *c, size_t len, size_t *begun)
 {
 	static const struct {
 		uint8_t first, last; /* of its first byte */
@@ -18,26 +19,41 @@ static size_t character_len(const uint8_t *c, size_t len)
 	};
 	size_t form = 0;
 
+	*begun = 0;
 	while (form < sizeof(forms) / sizeof(forms[0]) && (c[0] < forms[form].first || c[0] > forms[form].last))
 		form++;
-	if (form == sizeof(forms) / sizeof(forms[0]) || forms[form].len > len)
+	if (form == sizeof(forms) / sizeof(forms[0]))
 		return 0;
-	if (forms[form].len > 1 && (c[1] < forms[form].second_first || c[1] > forms[form].second_last))
-		return 0;
-	for (size_t i = 2; i < forms[form].len; i++)
-		if ((c[i] & 0xc0) != 0x80)
+	for (*begun = 1; *begun < forms[form].len && *begun < len; (*begun)++) {
+		uint8_t first = *begun == 1 ? forms[form].second_first : 0x80;
+		uint8_t last = *begun == 1 ? forms[form].second_last : 0xbf;
+
+		if (c[*begun] < first || c[*begun] > last)
 			return 0;
-	return forms[form].len;
+	}
+	return *begun == forms[form].len ? forms[form].len : 0;
+}
+
+size_t utf8_valid_part(struct span text, size_t *wrong)
+{
+	size_t i = 0, begun = 0;
+
+	*wrong = 0;
+	while (i < text.len) {
+		size_t len = character_len(text.data + i, text.len - i, &begun);
+
+		if (len == 0)
+			break;
+		i += len;
+	}
+	if (i < text.len && begun < text.len - i)
+		*wrong = begun > 0 ? begun : 1;
+	return i;
 }
 
 bool utf8_valid(struct span text)
 {
-	size_t len;
+	size_t wrong;
 
-	for (size_t i = 0; i < text.len; i += len) {
-		len = character_len(text.data + i, text.len - i);
-		if (len == 0)
-			return false;
-	}
-	return true;
+	return utf8_valid_part(text, &wrong) == text.len;
 }

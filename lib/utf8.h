@@ -9,4 +9,8 @@
 
 bool utf8_valid(struct span text);
 
+/* How much of the text is valid from its start. *wrong: how many of the bytes behind that stand for one character that
+ * is none (U+FFFD, as The Unicode Standard counts them, 3.9); 0: nothing is behind it, or a character that is cut. */
+size_t utf8_valid_part(struct span text, size_t *wrong);
+
 #endif

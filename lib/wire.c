@@ -50,14 +50,19 @@ static bool name_begins(struct span name, const char *prefix)
 	return true;
 }
 
-bool wire_header_forbidden(struct span name)
+static bool name_in(struct span name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (name.len == strlen(names[i]) && name_begins(name, names[i]))
+			return true;
+	return false;
+}
+
+bool wire_answer_header_forbidden(struct span name)
 {
 	static const char *const forbidden[] = {
-	    /* framing, and what describes a body that is not the streamer's */
+	    /* framing */
 	    "content-length",
-	    "content-encoding",
-	    "content-range",
-	    "etag",
 	    "trailer",
 	    "transfer-encoding",
 	    /* one connection only */
@@ -74,10 +79,15 @@ bool wire_header_forbidden(struct span name)
 	    "x-socket-handoff",
 	};
 
-	for (size_t i = 0; i < COUNT_OF(forbidden); i++)
-		if (name.len == strlen(forbidden[i]) && name_begins(name, forbidden[i]))
-			return true;
-	return name_begins(name, "x-handoff-");
+	return name_in(name, forbidden, COUNT_OF(forbidden)) || name_begins(name, "x-handoff-");
+}
+
+bool wire_header_forbidden(struct span name)
+{
+	/* describe a body that is not the sender's */
+	static const char *const forbidden[] = {"content-encoding", "content-range", "etag"};
+
+	return name_in(name, forbidden, COUNT_OF(forbidden)) || wire_answer_header_forbidden(name);
 }
 
 /* RFC 9110 5.6.2 */
@@ -93,8 +103,26 @@ static bool is_value_char(uint8_t c)
 	return c == '\t' || (c >= 0x20 && c != 0x7f);
 }
 
+bool wire_header_name_valid(struct span name)
+{
+	size_t i = 0;
+
+	while (i < name.len && is_token_char(name.data[i]))
+		i++;
+	return i > 0 && i == name.len;
+}
+
+bool wire_header_value_valid(struct span value)
+{
+	size_t i = 0;
+
+	while (i < value.len && is_value_char(value.data[i]))
+		i++;
+	return i == value.len;
+}
+
 /* Length of the header line that lines begin with, CR LF included; 0 when it is not a valid one. */
-static size_t header_line(struct span lines)
+static size_t header_line(struct span lines, bool (*forbidden)(struct span name))
 {
 	size_t i = 0;
 
@@ -102,7 +130,7 @@ static size_t header_line(struct span lines)
 		i++;
 	if (i == 0 || lines.len - i < 4 || lines.data[i] != ':' || lines.data[i + 1] != ' ')
 		return 0;
-	if (wire_header_forbidden(span_of(lines.data, i)))
+	if (forbidden(span_of(lines.data, i)))
 		return 0;
 	i += 2;
 	while (i < lines.len && is_value_char(lines.data[i]))
@@ -112,15 +140,20 @@ static size_t header_line(struct span lines)
 	return i + 2;
 }
 
-bool wire_headers_valid(struct span lines)
+static bool lines_valid(struct span lines, bool (*forbidden)(struct span name))
 {
 	while (lines.len > 0) {
-		size_t len = header_line(lines);
+		size_t len = header_line(lines, forbidden);
 		if (len == 0)
 			return false;
 		lines = span_of(lines.data + len, lines.len - len);
 	}
 	return true;
+}
+
+bool wire_headers_valid(struct span lines)
+{
+	return lines_valid(lines, wire_header_forbidden);
 }
 
 /* ---------------------------------------------------------------- fields */
@@ -316,7 +349,7 @@ int wire_relay_head_parse(struct span message, struct wire_relay_head *head)
 	if (field[WIRE_RELAY_STATUS].len != relay_longest[WIRE_RELAY_STATUS] || !field[WIRE_RELAY_HEADERS].data)
 		return -EBADMSG;
 	uint16_t status = get_le16(field[WIRE_RELAY_STATUS].data);
-	if (status < 200 || status > 599 || !wire_headers_valid(field[WIRE_RELAY_HEADERS]))
+	if (status < 200 || status > 599 || !lines_valid(field[WIRE_RELAY_HEADERS], wire_answer_header_forbidden))
 		return -EBADMSG;
 	head->status = status;
 	head->headers = field[WIRE_RELAY_HEADERS];

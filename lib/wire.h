@@ -88,6 +88,14 @@ bool wire_headers_valid(struct span lines);
  * case, and with _ equal to -. */
 bool wire_header_forbidden(struct span name);
 
+/* The same for the head of an answer, whose body is the sender's: what describes that body (Content-Encoding,
+ * Content-Range, ETag) may be there. */
+bool wire_answer_header_forbidden(struct span name);
+
+/* Whether a name is a token, and a value without CR, LF, NUL and other control bytes but TAB. */
+bool wire_header_name_valid(struct span name);
+bool wire_header_value_valid(struct span value);
+
 #define WIRE_REPLY_LEN 24
 
 enum wire_reply_kind { WIRE_ACCEPTED = 1, WIRE_REFUSED = 2 };
@@ -129,7 +137,7 @@ enum wire_relay_field_type {
 /* Both fields are there, be the headers empty. */
 struct wire_relay_head {
 	uint16_t status;     /* 200-599 */
-	struct span headers; /* wire_headers_valid() */
+	struct span headers; /* as wire_headers_valid() has them, but for wire_answer_header_forbidden() */
 };
 
 /* Everything in front of the header lines, which the writer sends behind it: they stand at the end of a head. */

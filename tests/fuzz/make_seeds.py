@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire, DIRECTORY/token, DIRECTORY/status
-and DIRECTORY/request."""
+"""Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire, DIRECTORY/token, DIRECTORY/status,
+DIRECTORY/request and DIRECTORY/handler_head."""
 import json
 import pathlib
 import struct
@@ -87,9 +87,23 @@ def request_seeds():
                 ("w", "image/webp", b"RIFF1234WEBP"), ("j", "application/ld+json", b"{}"))
 
 
+def handler_head_seeds():
+    """The first byte: the form, and where the rest is cut."""
+    body = b"4;x=y\r\nbody\r\n0\r\nX: y\r\n\r\n"
+    for number, output in enumerate((
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nSet-Cookie: a=b\r\n\r\n" + body + b"HTTP/1.1 200 OK",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody and more",
+            b"HTTP/1.0 404 No\nDate: x\nX-Handoff-A: b\n\nbody", b"HTTP/1.1 304 Same\nETag: a\n\n",
+            b"HTTP/1.1 101 Switch\nUpgrade: x\n\n", b"HTTP/1.1 200 OK\nX: a\n b\n\n")):
+        yield bytes([number * 12]) + output
+    yield b"\x01Status: 201 Made\nLocation: /a\nContent-Type: a/b\nContent-Length: 4\n\nbody!"
+    yield b"\x05Content-Type: text/plain\r\n\r\nbody"
+    yield b"\x0aa gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80 \xff\xed\xa0\x80 \xf0\x9f"
+
+
 def main(directory):
     for name, seeds in (("wire", wire_seeds()), ("token", token_seeds()), ("status", status_seeds()),
-                        ("request", request_seeds())):
+                        ("request", request_seeds()), ("handler_head", handler_head_seeds())):
         folder = pathlib.Path(directory) / name
         folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds):

@@ -18,6 +18,11 @@ fi
 /usr/bin/python3 tests/fuzz/make_seeds.py "$out/corpus"
 # What a target needs besides lib/.
 sources() {
+	if [ "$1" = handler_head ]; then
+		for part in handler_output handler_head handler_chunks utf8_repair text; do
+			echo "daemon/streamer/$part.c"
+		done
+	fi
 	[ "$1" = request ] || return 0
 	for part in request request_option request_body response_headers attachment chat_content chat_request data text; do
 		echo "daemon/streamer/$part.c"
@@ -27,7 +32,7 @@ sources() {
 	done
 }
 
-targets='wire token status request'
+targets='wire token status request handler_head'
 for name in $targets; do
 	# shellcheck disable=SC2046 # a list of files
 	clang -std=gnu17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \

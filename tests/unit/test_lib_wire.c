@@ -522,6 +522,12 @@ static void forbidden_names(void **state)
 	for (size_t i = 0; i < COUNT_OF(allowed); i++)
 		if (wire_header_forbidden(span_of_string(allowed[i])))
 			fail_msg("forbidden: %s", allowed[i]);
+	for (size_t i = 0; i < COUNT_OF(forbidden); i++) {
+		bool describes_body = strcmp(forbidden[i], "Content-Encoding") == 0 ||
+		                      strcmp(forbidden[i], "ETag") == 0 || strcmp(forbidden[i], "Content-Range") == 0;
+
+		assert_int_equal(wire_answer_header_forbidden(span_of_string(forbidden[i])), !describes_body);
+	}
 }
 
 /* A request is refused for its header lines. */

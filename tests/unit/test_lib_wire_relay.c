@@ -23,7 +23,7 @@ static void relay_head_as_specified(void **state)
 	                                  "\x28\0\0\0\2\0\0\0"
 	                                  "\1\0\0\0\2\0\0\0\xc9\0"
 	                                  "\2\0\0\0\6\0\0\0A: b\r\n";
-	uint8_t out[64];
+	uint8_t out[128];
 	struct wire_relay_head head;
 
 	(void)state;
@@ -36,6 +36,9 @@ static void relay_head_as_specified(void **state)
 	assert_true(span_equal_string(head.headers, "A: b\r\n"));
 	assert_int_equal(wire_relay_head_parse(span_of(out, relay_head(out, 599, "")), &head), 0);
 	assert_int_equal(head.headers.len, 0);
+	/* What describes the body, which is the sender's. */
+	len = relay_head(out, 206, "Content-Encoding: gzip\r\nETag: a\r\nContent-Range: b\r\n");
+	assert_int_equal(wire_relay_head_parse(span_of(out, len), &head), 0);
 }
 
 static void relay_head_refused(void **state)
