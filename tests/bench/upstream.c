@@ -394,8 +394,7 @@ static bool receive(struct connection *connection)
 	return len == 0;
 }
 
-/* Microseconds until the next message is due. */
-static int begin_due(void)
+static void begin_due(void)
 {
 	struct call *call;
 
@@ -407,10 +406,16 @@ static int begin_due(void)
 			h2_more(call);
 		connection_dirty(call->connection);
 	}
-	if (call == NULL)
-		return -1;
-	int64_t wait = call->due_ms - now_ms();
-	return wait > 0 ? (int)wait : 0;
+}
+
+/* Milliseconds until the next message is due, -1: none is waited for. Begins nothing: what is begun must be written
+ * before anybody sleeps. */
+static int until_due(void)
+{
+	struct call *call = TAILQ_FIRST(&run.waiting);
+	int64_t wait = call == NULL ? -1 : call->due_ms - now_ms();
+
+	return call == NULL || wait > 0 ? (int)wait : 0;
 }
 
 static void flush_dirty(void)
@@ -441,7 +446,7 @@ static void serve(void)
 	struct epoll_event events[EVENTS_MAX];
 
 	for (;;) {
-		int n = epoll_wait(run.epoll, events, EVENTS_MAX, begin_due());
+		int n = epoll_wait(run.epoll, events, EVENTS_MAX, until_due());
 
 		for (int i = 0; i < n; i++) {
 			struct connection *connection = events[i].data.ptr;

@@ -2,7 +2,11 @@
 """The bench of the streaming engine, with few streams: its clients see every stream whole, and see when one is not."""
 import dataclasses
 import pathlib
+import shutil
+import socket
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -39,6 +43,32 @@ def test_whole(env, programs, variant):
     assert result["whole"] == result["streams"] == 300
     assert 0 < result["first_byte"]["p50"] <= result["first_byte"]["max"] <= result["duration"]["max"]
     assert result["receiver"] > 0 and result["rss"] >= 0
+
+
+def ask(port: int, prompt: str) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=5)
+    client.sendall(f"POST / HTTP/1.1\r\nContent-Length: {len(prompt)}\r\n\r\n{prompt}".encode())
+    return client
+
+
+def test_upstream_forgets_nobody(programs):
+    """A last message that becomes due while another is written does not lie there until something else happens."""
+    strace = shutil.which("strace") or pytest.skip("needs strace to make a write slow")
+    upstream = subprocess.Popen(
+        [strace, "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", "inject=sendto:delay_exit=400000:when=3",
+         programs.upstream, "-n", "2", "-g", "600"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        port = int(upstream.stdout.readline())
+        with ask(port, "bench-0000000001") as first:
+            assert first.recv(1)
+            time.sleep(0.2)
+            with ask(port, "bench-0000000002") as second:
+                for client in (first, second):  # the second's is due while the first's is written
+                    answer = b""
+                    while b"[DONE]" not in answer:
+                        answer += client.recv(4096)
+    finally:
+        upstream.communicate()
 
 
 @pytest.mark.parametrize("backend", ["h1", "h2"])
