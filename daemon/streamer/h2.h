@@ -19,6 +19,7 @@
 #include "tls_client.h"
 #include "transport.h"
 
+#define H2_FRAME_HEADER  9     /* bytes */
 #define H2_STREAM_WINDOW 16384 /* bytes that the upstream may send before we have taken them */
 #define H2_HEADERS_MAX   65536 /* bytes of all heads of one answer, and trailers */
 /* A request that the upstream has not begun to deal with is sent again, so often: */

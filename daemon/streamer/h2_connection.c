@@ -16,6 +16,7 @@
 #include "daemon/common/metrics.h"
 #include "h2.h"
 #include "lib/fdpass.h"
+#include "wiped_memory.h"
 
 #define RECORD_MAX      16384 /* of TLS: what one read gives at most */
 #define FRAME_MAX       (16384 + 64)
@@ -86,7 +87,7 @@ void h2_connection_free(struct h2_connection *connection)
 		tls_end(connection->ssl, connection->peer_ended);
 	nghttp2_session_del(connection->session);
 	fd_close(&fd);
-	free(connection->pending);
+	wiped_free(connection->pending);
 	free(connection);
 }
 
@@ -124,7 +125,7 @@ static int send_pending(struct h2_connection *connection)
 		connection->pending_len -= (uint32_t)n;
 		connection->blocked_ms = clock_ms();
 	}
-	free(connection->pending);
+	wiped_free(connection->pending);
 	connection->pending = NULL;
 	return 0;
 }
@@ -153,6 +154,19 @@ static int send_output(struct h2_connection *connection, size_t len)
 	return -EAGAIN;
 }
 
+/* nghttp2 keeps its buffer for as long as the connection lives, and does not look at what it has given out of it. The
+ * buffer comes from wiped_memory.h and is not constant, whatever the pointer to it says. */
+static void wipe_head(const uint8_t *frame, size_t len)
+{
+	union {
+		const uint8_t *in;
+		uint8_t *out;
+	} pointer = {.in = frame};
+
+	if (len >= H2_FRAME_HEADER && (frame[3] == NGHTTP2_HEADERS || frame[3] == NGHTTP2_CONTINUATION))
+		explicit_bzero(pointer.out, len);
+}
+
 /* About a record's worth of what nghttp2 has to say, into output. Its length or -errno. */
 static ssize_t gather(struct h2_connection *connection)
 {
@@ -169,6 +183,7 @@ static ssize_t gather(struct h2_connection *connection)
 		if ((size_t)n > sizeof(output) - len)
 			return -EPROTO;
 		memcpy(output + len, data, (size_t)n);
+		wipe_head(data, (size_t)n); /* the credential stands there */
 		len += (size_t)n;
 	}
 	return (ssize_t)len;
@@ -182,6 +197,7 @@ void h2_connection_send(struct h2_connection *connection)
 	for (int round = 0; rc == 0 && len > 0 && round < ROUNDS_MAX; round++) {
 		len = gather(connection);
 		rc = len < 0 ? (int)len : send_output(connection, (size_t)len);
+		explicit_bzero(output, len > 0 ? (size_t)len : 0);
 	}
 	if (rc == -ECONNRESET)
 		ended_by_peer(connection, "closed");

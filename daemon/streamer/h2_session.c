@@ -13,11 +13,11 @@
 #include "daemon/common/log.h"
 #include "daemon/common/role.h"
 #include "h2.h"
+#include "wiped_memory.h"
 
 #define FIELDS_OWN       9    /* header fields of a request, besides the transfer's */
 #define ACKS_MAX         128  /* answers to PING and SETTINGS that may wait to be sent */
 #define QUIET_FRAMES_MAX 1000 /* a second */
-#define FRAME_HEADER     9    /* bytes */
 
 /* ---------------------------------------------------------------- the request */
 
@@ -240,7 +240,7 @@ static int on_frame_begin(nghttp2_session *session, const nghttp2_frame_hd *head
 	bool has_content = header->type == NGHTTP2_HEADERS || (header->type == NGHTTP2_DATA && header->length > 0);
 
 	if (has_content && nghttp2_session_get_stream_user_data(session, header->stream_id) != NULL)
-		connection->quiet_bytes -= (int64_t)header->length + FRAME_HEADER;
+		connection->quiet_bytes -= (int64_t)header->length + H2_FRAME_HEADER;
 	if (has_content || ++connection->quiet_frames <= QUIET_FRAMES_MAX)
 		return 0;
 	connection->fault = "too many frames that say nothing";
@@ -307,6 +307,30 @@ static int on_fault(nghttp2_session *session, int code, const char *text, size_t
 
 /* ---------------------------------------------------------------- sessions */
 
+static void *take(size_t size, void *user)
+{
+	(void)user;
+	return malloc(size);
+}
+
+static void *take_empty(size_t n, size_t size, void *user)
+{
+	(void)user;
+	return calloc(n, size);
+}
+
+static void *move(void *memory, size_t size, void *user)
+{
+	(void)user;
+	return wiped_realloc(memory, size);
+}
+
+static void give_back(void *memory, void *user)
+{
+	(void)user;
+	wiped_free(memory);
+}
+
 void h2_session_init(struct transport *transport)
 {
 	nghttp2_session_callbacks *callbacks;
@@ -336,11 +360,12 @@ nghttp2_session *h2_session_new(struct h2_connection *connection)
 	    {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADERS_MAX},
 	};
 	int32_t window = (int32_t)(transport->upstream->streams_per_connection * H2_STREAM_WINDOW);
+	nghttp2_mem memory = {.malloc = take, .calloc = take_empty, .realloc = move, .free = give_back};
 	nghttp2_session *session = NULL;
 
 	if (window < NGHTTP2_INITIAL_CONNECTION_WINDOW_SIZE)
 		window = NGHTTP2_INITIAL_CONNECTION_WINDOW_SIZE;
-	if (nghttp2_session_client_new2(&session, transport->callbacks, connection, transport->option) != 0)
+	if (nghttp2_session_client_new3(&session, transport->callbacks, connection, transport->option, &memory) != 0)
 		return NULL;
 	if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, sizeof(settings) / sizeof(settings[0])) ==
 	        0 &&

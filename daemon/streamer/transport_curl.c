@@ -16,7 +16,6 @@
 
 #include "clock.h"
 #include "curl_headers.h"
-#include "curl_memory.h"
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
 #include "no_connect.h"
@@ -24,6 +23,7 @@
 #include "tls_limit.h"
 #include "transport.h"
 #include "trust.h"
+#include "wiped_memory.h"
 
 #define HEADERS_MAX         65536 /* bytes of the upstream's head */
 #define DIALS_MAX           3     /* connections for one transfer: a cached one can turn out to be closed */
@@ -638,7 +638,8 @@ static struct transport *init(struct streamer *streamer, const struct config_ups
 {
 	struct transport *transport = calloc(1, sizeof(*transport));
 
-	if (transport == NULL || curl_memory_init() != 0)
+	if (transport == NULL ||
+	    curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiped_free, wiped_realloc, strdup, calloc) != CURLE_OK)
 		fatal("cannot initialise libcurl");
 	transport->loop = streamer->loop;
 	transport->dialer = &streamer->dialer;

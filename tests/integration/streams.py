@@ -101,6 +101,18 @@ def serves(daemon, data=PROMPT) -> bool:
     return reply is not None and reply.accepted and answer.startswith(b"HTTP/1.1 200 ") and b"[DONE]" in answer
 
 
+def in_memory(pid: int, needle: bytes) -> int:
+    """How often these bytes stand in what the process has of its own or maps."""
+    found = 0
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            first, last = (int(text, 16) for text in line.split()[0].split("-"))
+            if line.split()[1].startswith("r") and "[v" not in line:
+                memory.seek(first)
+                found += memory.read(last - first).count(needle)
+    return found
+
+
 # ---------------------------------------------------------------- upstreams
 
 def credential(env, content: str = KEY + "\n", mode: int = 0o600, owner: int = UID_STREAMER) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upstreams of HTTP/2 that break the rules or use them to the limit: whoever asked them gets an error, nobody else
 notices, and the streamer goes on."""
+import os
 import struct
 import threading
 import time
@@ -8,11 +9,13 @@ import time
 import h2.errors
 import h2.events
 import h2.settings
+import hpack.huffman
+import hpack.huffman_constants as huffman
 import pytest
 
-from env import wait_for
+from env import SANITIZE, wait_for
 from h2_server import H2Upstream, answering, frame
-from streams import Exchange, exchange, prompt_data
+from streams import Exchange, KEY, exchange, in_memory, prompt_data
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 5, 6, 7, 8
 Codes, Settings = h2.errors.ErrorCodes, h2.settings.SettingCodes
@@ -440,3 +443,25 @@ def test_answers_on_their_way_to_many_that_left(hostile):
         one.close()
     assert streams[0].response().text() == "firstlast"
     assert len(upstream.peers) == 1
+
+
+# ---------------------------------------------------------------- secrets
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to read the memory of a process that is not dumpable")
+@pytest.mark.skipif(SANITIZE, reason="a sanitizer has terabytes of it, and copies")
+def test_the_credential_is_in_memory_once(hostile):
+    """Neither as it is nor as HPACK writes it do copies outlive their requests, on connections that live nor on those
+    that have ended."""
+    def once(connection):
+        stream = connection.request()
+        assert connection.headers[stream]["authorization"] == f"Bearer {KEY}"
+        connection.answer(stream, "once")
+    upstream, daemon = hostile(Turns(once, once), {"streams-per-connection": 2})
+    for expected in ("once", "once", "short", "short", "x" * 3000, "short"):
+        assert exchange(daemon, prompt_data(expected)).text() == expected
+    coder = hpack.huffman.HuffmanEncoder(huffman.REQUEST_CODES, huffman.REQUEST_CODES_LENGTH)
+    packed = coder.encode(f"Bearer {KEY}".encode())
+    assert len(packed) < len(KEY) + 7 and len(upstream.peers) == 3
+    assert in_memory(daemon.pid("streamer"), packed) == 0
+    assert in_memory(daemon.pid("streamer"), KEY.encode()) == 1
