@@ -22,9 +22,6 @@
 #define H2_FRAME_HEADER  9     /* bytes */
 #define H2_STREAM_WINDOW 16384 /* bytes that the upstream may send before we have taken them */
 #define H2_HEADERS_MAX   65536 /* bytes of all heads of one answer, and trailers */
-/* A request that the upstream has not begun to deal with is sent again, so often: */
-#define H2_REFUSED_MAX   3  /* after it was refused */
-#define H2_MOVED_MAX     12 /* after its connection went away */
 
 LIST_HEAD(transfer_list, transfer);
 TAILQ_HEAD(transfer_queue, transfer);
@@ -46,13 +43,14 @@ struct transport {
 	struct h2_connection_list connections;
 	size_t n_connections;
 	size_t n_connecting;
+	size_t n_draining;
 	size_t n_free;                        /* streams that may be begun on those of available */
 	struct h2_connection_queue available; /* that take one more stream; the first is filled first */
 	struct h2_connection_queue unsent;    /* that have something to send */
 	struct h2_connection_queue broken;
 	struct transfer_queue waiting; /* for a connection */
 	size_t n_waiting;
-	struct transfer_queue failed;   /* to be tried again or to be ended */
+	struct transfer_queue failed;   /* to be ended */
 	struct transfer_queue released; /* whose answers end by themselves, oldest first */
 	int64_t spare_after_ms;         /* no connection is made on stock before */
 	int64_t spare_pause_ms;         /* between two of them that failed */
@@ -76,10 +74,8 @@ struct transfer {
 	uint32_t unconsumed; /* bytes taken while it was paused, which the upstream does not know of */
 	uint32_t headers_len;
 	struct transfer_head head;
-	uint8_t place;   /* enum transfer_place */
-	uint8_t error;   /* enum transfer_error, when it failed */
-	uint8_t refused; /* how often */
-	uint8_t moved;
+	uint8_t place; /* enum transfer_place */
+	uint8_t error; /* enum transfer_error, when it failed */
 	bool has_head;
 	bool paused;
 	size_t n_fields;
@@ -138,9 +134,9 @@ void transfer_take_body(struct transfer *transfer, struct span piece);
 void transfer_body_sent(struct transfer *transfer);
 /* The answer is whole: the transfer is gone afterwards. */
 void transfer_take_end(struct transfer *transfer);
-/* It came to nothing: tried again or ended later. The connection forgets it. */
+/* It came to nothing: ended later. The connection forgets it. */
 void transfer_fail(struct transfer *transfer, enum transfer_error error);
-/* What became of those that failed. */
+/* End those that failed. */
 void transfers_settle(struct transport *transport);
 /* End those that waited for a place, or were released, long enough ago. */
 void transfers_expire(struct transport *transport, int64_t now_ms);

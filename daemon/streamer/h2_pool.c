@@ -52,6 +52,10 @@ void h2_pool_enter(struct h2_connection *connection, enum h2_state state)
 
 	if (connection->state < H2_OPEN && state >= H2_OPEN)
 		transport->n_connecting--;
+	if (connection->state == H2_DRAINING)
+		transport->n_draining--;
+	if (state == H2_DRAINING)
+		transport->n_draining++;
 	if (state == H2_OPEN) {
 		connection->was_open = true;
 		connection->since_ms = clock_ms();
@@ -87,6 +91,14 @@ static void remove_connection(struct h2_connection *connection)
 	h2_connection_free(connection);
 }
 
+/* Those that drain hold up nobody, but there are no more of them than of others. */
+static bool may_connect(const struct transport *transport)
+{
+	size_t most = transport->upstream->max_connections;
+
+	return transport->n_connections - transport->n_draining < most && transport->n_connections < 2 * most;
+}
+
 /* Connections for those that wait, and on stock. */
 static void stock_up(struct transport *transport)
 {
@@ -98,7 +110,7 @@ static void stock_up(struct transport *transport)
 	if (clock_ms() >= transport->spare_after_ms && transport->streamer->dialer.channel.fd >= 0 &&
 	    !transport->streamer->stopping)
 		wanted += upstream->spare_connections * streams_each(transport);
-	while (got < wanted && transport->n_connections < upstream->max_connections) {
+	while (got < wanted && may_connect(transport)) {
 		connection = h2_connection_new(transport);
 		if (connection == NULL)
 			return; /* tried again when something happens */

@@ -22,7 +22,8 @@ struct transfer;
 enum transfer_error {
 	TRANSFER_OK,
 	TRANSFER_UNREACHABLE, /* no connection */
-	TRANSFER_UNSEEN,      /* the upstream has not begun to deal with the request: another may be tried */
+	TRANSFER_UNSEEN,      /* the upstream has refused the request before it began to deal with it */
+	TRANSFER_MOVED,       /* its connection was about to close, and the upstream has not begun to deal with it */
 	TRANSFER_TLS,         /* the peer is not who it should be, or does not speak TLS */
 	TRANSFER_TIMEOUT,     /* connecting took too long */
 	TRANSFER_BROKEN,      /* broke off, or is not HTTP as we accept it */

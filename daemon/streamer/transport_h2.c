@@ -81,10 +81,8 @@ static void place(struct transfer *transfer, enum transfer_place where)
 void transfer_fail(struct transfer *transfer, enum transfer_error error)
 {
 	unlink_transfer(transfer);
-	if (transfer->connection != NULL && transfer->connection->state == H2_OPEN)
-		transfer->refused++;
-	else
-		transfer->moved++;
+	if (error == TRANSFER_UNSEEN && transfer->connection->state != H2_OPEN)
+		error = TRANSFER_MOVED;
 	transfer->connection = NULL;
 	transfer->unconsumed = 0;
 	transfer->error = (uint8_t)error;
@@ -109,29 +107,14 @@ void transfer_begin(struct transfer *transfer, struct h2_connection *connection)
 	LIST_INSERT_HEAD(&connection->transfers, transfer, of_connection);
 }
 
-static void try_again(struct transfer *transfer)
-{
-	unlink_transfer(transfer);
-	request_body_rewind(transfer->body);
-	transfer->sent = 0;
-	transfer->headers_len = 0;
-	transfer->head = (struct transfer_head){0};
-	place(transfer, TRANSFER_WAITING);
-}
-
 void transfers_settle(struct transport *transport)
 {
 	struct transfer *transfer;
 
-	while ((transfer = TAILQ_FIRST(&transport->failed)) != NULL) {
+	while ((transfer = TAILQ_FIRST(&transport->failed)) != NULL)
 		/* The analyzer does not see that end() takes it off the list. */
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-		if (transfer->error == TRANSFER_UNSEEN && transfer->events != NULL && transfer->body != NULL &&
-		    !transfer->has_head && transfer->refused < H2_REFUSED_MAX && transfer->moved < H2_MOVED_MAX)
-			try_again(transfer);
-		else
-			end(transfer, (enum transfer_error)transfer->error);
-	}
+		end(transfer, (enum transfer_error)transfer->error);
 }
 
 /* ---------------------------------------------------------------- what h2_session.c tells */

@@ -18,6 +18,8 @@
  * chance, so that those that failed together do not come back together. */
 #define RETRY_MS     100u
 #define RETRY_MS_MAX 2000u
+/* Connections that close are nobody's fault: after each the request goes out on another at once, so often. */
+#define MOVES_MAX    12
 
 struct upstream {
 	struct ev_loop *loop;
@@ -35,6 +37,7 @@ struct upstream_call {
 	ev_timer retry;
 	struct request_body *body; /* NULL: it has been sent, and cannot be sent again */
 	unsigned retries;
+	unsigned moves;
 	bool probe; /* of the breaker */
 	bool heard; /* the head has come: what follows says nothing about whether to ask */
 	size_t n_fields;
@@ -66,10 +69,22 @@ static void end(struct upstream_call *call, enum transfer_error error)
 	events->end(user, error);
 }
 
-static bool may_retry(const struct upstream_call *call, enum transfer_error error)
+/* How long to wait before the next attempt; -1: there is none. */
+static int retry_after(struct upstream_call *call, enum transfer_error error)
 {
-	return (error == TRANSFER_UNREACHABLE || error == TRANSFER_UNSEEN) && !call->heard && call->body != NULL &&
-	       call->retries < call->upstream->config->retries;
+	unsigned wait_ms = RETRY_MS_MAX;
+
+	if (call->heard || call->body == NULL)
+		return -1;
+	if (error == TRANSFER_MOVED)
+		return call->moves++ < MOVES_MAX ? 0 : -1;
+	if ((error != TRANSFER_UNREACHABLE && error != TRANSFER_UNSEEN) ||
+	    call->retries >= call->upstream->config->retries)
+		return -1;
+	if (RETRY_MS << call->retries < RETRY_MS_MAX)
+		wait_ms = RETRY_MS << call->retries;
+	call->retries++;
+	return (int)(wait_ms / 2 + randombytes_uniform(wait_ms / 2 + 1));
 }
 
 static void on_request_sent(void *user)
@@ -102,17 +117,13 @@ static void on_body(void *user, struct span piece)
 static void on_end(void *user, enum transfer_error error)
 {
 	struct upstream_call *call = user;
-	unsigned wait_ms = RETRY_MS_MAX;
+	int wait_ms = retry_after(call, error);
 
 	call->transfer = NULL;
-	if (!may_retry(call, error)) {
+	if (wait_ms < 0) {
 		end(call, error);
 		return;
 	}
-	if (RETRY_MS << call->retries < RETRY_MS_MAX)
-		wait_ms = RETRY_MS << call->retries;
-	call->retries++;
-	wait_ms = wait_ms / 2 + randombytes_uniform(wait_ms / 2 + 1);
 	ev_timer_set(&call->retry, wait_ms / 1000., 0.);
 	ev_timer_start(call->upstream->loop, &call->retry);
 }

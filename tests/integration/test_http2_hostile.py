@@ -133,10 +133,13 @@ def test_refused_stream_is_sent_again(hostile):
     assert bodies[0] == bodies[1] and len(bodies[0]) > 50000
 
 
-def test_refused_again_and_again(hostile):
-    upstream, daemon = hostile(refuse)
+@pytest.mark.parametrize("retries", [0, 2])
+def test_refused_again_and_again(hostile, retries):
+    """Sent once, and then as often as `retries` says."""
+    upstream, daemon = hostile(refuse, {"retries": retries})
     fails(daemon)
-    assert sum(len(peer.bodies) for peer in upstream.peers) <= 8
+    assert sum(len(peer.bodies) for peer in upstream.peers) == 1 + retries
+    assert daemon.counters("streamer")["handoffd_upstream_retries_total"] == retries
 
 
 @pytest.mark.parametrize("delay, asked", [(0, ["one", "two", "two"]), (1.5, ["one", "two"])])
@@ -177,10 +180,21 @@ def test_goaway_before_the_request_was_begun(hostile):
     assert len(upstream.peers) == 2
 
 
-def test_goaway_lets_running_streams_end(hostile):
-    go_on = threading.Event()
-
+def test_no_connection_that_stays(hostile):
+    """They say goodbye one after the other, each before it has begun with the request: that has an end."""
     def leaving(connection):
+        connection.request()
+        connection.h2.close_connection(last_stream_id=0)
+        connection.flush()
+        connection.wait_end()
+    upstream, daemon = hostile(leaving, {"retries": 3})
+    fails(daemon)
+    assert len(upstream.peers) == 13
+
+
+def leaving_slowly(go_on):
+    """A script: says goodbye, but ends the stream that runs in its own time."""
+    def script(connection):
         stream = connection.request()
         connection.head(stream)
         connection.event(stream, "a")
@@ -189,7 +203,13 @@ def test_goaway_lets_running_streams_end(hostile):
         connection.event(stream, "b")
         connection.done(stream)
         connection.wait_end()
-    upstream, daemon = hostile(Turns(leaving))
+    return script
+
+
+def test_goaway_lets_running_streams_end(hostile):
+    """Also where there may be one connection only."""
+    go_on = threading.Event()
+    upstream, daemon = hostile(Turns(leaving_slowly(go_on)), {"max-connections": 1, "connect-timeout": 2000})
     with Exchange(daemon, prompt_data("old")) as made:
         made.read_until(b'"a"')
         assert exchange(daemon, prompt_data("new")).text() == "new"
@@ -197,6 +217,20 @@ def test_goaway_lets_running_streams_end(hostile):
         assert made.response().text() == "ab"
     assert len(upstream.peers) == 2
     wait_for(lambda: upstream.peers[0].ended, 5, "end of the old connection")
+
+
+def test_connections_that_drain_have_a_limit(hostile):
+    """An upstream that says goodbye at each request does not get a connection for each."""
+    go_on = threading.Event()
+    upstream, daemon = hostile(leaving_slowly(go_on), {"max-connections": 2, "connect-timeout": 1000})
+    streams = [Exchange(daemon, prompt_data("x")) for _ in range(4)]
+    for one in streams:
+        one.read_until(b'"a"')
+    assert exchange(daemon, prompt_data("x")).status == 503
+    go_on.set()
+    assert [one.response().text() for one in streams] == ["ab"] * 4
+    wait_for(lambda: all(peer.ended for peer in upstream.peers), 5, "the ends of all")
+    assert len(upstream.peers) == 4
 
 
 def test_connection_that_ends_under_a_request(hostile):
