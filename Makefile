@@ -79,7 +79,7 @@ LIBS_DIALER   := -lcares
 APACHE_CFLAGS  = $(patsubst -I%,-isystem %,$(shell apr-1-config --includes --cppflags 2>/dev/null) -I$(shell apxs -q INCLUDEDIR 2>/dev/null))
 
 # ---------------------------------------------------------------- what is built
-ROLES     := gate streamer dialer
+ROLES     := gate streamer dialer launcher
 LIB_SRC   := $(wildcard lib/*.c)
 COMMON_SRC := $(wildcard daemon/common/*.c) $(wildcard policy/*.c)
 MODULE_SRC := $(wildcard module/*.c)
@@ -129,6 +129,8 @@ $(BUILD)/bin/handoffd-streamer: $(BUILD)/obj/daemon/streamer/main.o $(BUILD)/lib
 	$(call link,$(LIBS_STREAMER) $(LIBS_COMMON) $(LIBS_LIB))
 $(BUILD)/bin/handoffd-dialer: $(BUILD)/obj/daemon/dialer/main.o $(BUILD)/libdialer.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))
+$(BUILD)/bin/handoffd-launcher: $(BUILD)/obj/daemon/launcher/main.o $(BUILD)/liblauncher.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(BUILD)/bin/handoffd: $(call obj,$(wildcard daemon/supervisor/*.c)) $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 $(BUILD)/bin/handoffctl: $(BUILD)/obj/daemon/ctl/main.o $(BUILD)/libctl.a $(BUILD)/libcommon.a $(BUILD)/liblib.a

@@ -15,6 +15,7 @@ BUILTIN(libc);
 BUILTIN(gate);
 BUILTIN(streamer);
 BUILTIN(dialer);
+BUILTIN(launcher);
 BUILTIN(supervisor);
 
 static const struct {
@@ -27,6 +28,7 @@ static const struct {
     {"gate", "gate.policy", policy_gate_start, policy_gate_end},
     {"streamer", "streamer.policy", policy_streamer_start, policy_streamer_end},
     {"dialer", "dialer.policy", policy_dialer_start, policy_dialer_end},
+    {"launcher", "launcher.policy", policy_launcher_start, policy_launcher_end},
     {"supervisor", "supervisor.policy", policy_supervisor_start, policy_supervisor_end},
 };
 

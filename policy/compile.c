@@ -109,6 +109,9 @@ int policy_compile(const struct policy *policy, uint32_t arch, enum policy_mode 
 
 	*program = (struct sock_fprog){0};
 	for (size_t i = 0; rc == 0 && i < policy->n_rules; i++) {
+		/* It stands there for its reason: libseccomp takes no rule that does what the default does. */
+		if (policy->allows_the_rest && policy->rules[i].error == 0)
+			continue;
 		step = policy->rules[i].call;
 		rc = add_rule(context, &policy->rules[i], rest[mode]);
 	}

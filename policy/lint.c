@@ -68,6 +68,9 @@ static const struct {
     {"sendmsg", "flags", "MSG_FASTOPEN"}, {"sendmmsg", "flags", "MSG_FASTOPEN"},
 };
 
+/* What a spawner may leave, saying why: each run of a handler is caged with them, before it drops them. */
+static const char *const spawners[] = {"mount", "unshare"};
+
 struct findings {
 	void (*report)(void *context, const char *finding);
 	void *context;
@@ -125,18 +128,18 @@ static void lint_conditions(struct findings *findings, const struct policy_rule 
 	}
 }
 
-/* A list of what is denied holds at least what is granted to nobody. */
+/* A list of what is denied holds at least what is granted to nobody; what a spawner may leave it names. */
 static void lint_denied(struct findings *findings, const struct policy *policy)
 {
 	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
 		const struct policy_rule bare = {.call = (char *)(uintptr_t)never[i], .file = policy->role};
-		bool denied = false;
+		bool settled = false;
 
-		for (size_t r = 0; r < policy->n_rules && !denied; r++)
-			denied = policy->rules[r].error == POLICY_KILL &&
-			         strcmp(policy->rules[r].call, never[i]) == 0 &&
-			         policy_rule_covers(&policy->rules[r], &bare);
-		if (!denied)
+		for (const struct policy_rule *rule = policy->rules; rule < policy->rules + policy->n_rules; rule++)
+			if (strcmp(rule->call, never[i]) == 0 && policy_rule_covers(rule, &bare) &&
+			    (rule->error == POLICY_KILL || (rule->error == 0 && IN_LIST(never[i], spawners))))
+				settled = true;
+		if (!settled)
 			find(findings, &bare, "is not denied", "");
 	}
 }
@@ -147,12 +150,14 @@ size_t policy_lint(const struct policy *policy, void (*report)(void *context, co
 
 	for (const struct policy_rule *rule = policy->rules; rule < policy->rules + policy->n_rules; rule++) {
 		if (rule->error == POLICY_KILL)
-			continue; /* a denial needs no excuse */
-		if (rule->reason == NULL && (rule->error != 0 || IN_LIST(rule->call, wants_reason)))
+			continue;                                        /* a denial needs no excuse */
+		bool left = policy->allows_the_rest && rule->error == 0; /* said for its reason only */
+
+		if (rule->reason == NULL && (rule->error != 0 || left || IN_LIST(rule->call, wants_reason)))
 			find(&findings, rule, "without a reason", "");
 		if (rule->error != 0)
 			continue;
-		if (IN_LIST(rule->call, never))
+		if (IN_LIST(rule->call, never) && !(left && IN_LIST(rule->call, spawners)))
 			find(&findings, rule, "is granted to nobody", "");
 		lint_conditions(&findings, rule);
 	}
@@ -170,14 +175,15 @@ size_t policy_lint(const struct policy *policy, void (*report)(void *context, co
 	return findings.n;
 }
 
-/* Filters are asked one after the other and the strictest answer counts: what the spawner denies must not be granted
- * below it, and must not turn another answer into a kill. */
+/* Filters are asked one after the other and the strictest answer counts, of two errors the inner: what the spawner
+ * denies must not be granted below it, and must not turn an error into a kill. */
 static void lint_inherited_rules(struct findings *findings, const struct policy_rule *denied,
                                  const struct policy *child)
 {
 	for (const struct policy_rule *rule = child->rules; rule < child->rules + child->n_rules; rule++) {
-		if (strcmp(rule->call, denied->call) == 0 && rule->error != denied->error &&
-		    policy_rules_overlap(rule, denied))
+		bool matters = denied->error == POLICY_KILL ? rule->error != POLICY_KILL : rule->error == 0;
+
+		if (matters && strcmp(rule->call, denied->call) == 0 && policy_rules_overlap(rule, denied))
 			find(findings, denied, "is denied, and has another result for a child: ", child->role);
 	}
 }
@@ -189,7 +195,8 @@ size_t policy_lint_spawner(const struct policy *spawner, const struct policy *ch
 	char text[256];
 
 	for (size_t i = 0; i < spawner->n_rules; i++)
-		lint_inherited_rules(&findings, &spawner->rules[i], child);
+		if (spawner->rules[i].error != 0)
+			lint_inherited_rules(&findings, &spawner->rules[i], child);
 	for (size_t i = 0; i < RIGHT_COUNT; i++) {
 		if (spawner->landlock[i] == NEED_OPEN)
 			continue;

@@ -141,7 +141,8 @@ static int parse_call(struct parser *parser, const struct words *words, size_t a
 
 static int parse_allow(struct parser *parser, const struct words *words)
 {
-	if (parser->policy->allows_the_rest)
+	/* What a spawner leaves though others are denied it may be said, with its reason. */
+	if (parser->policy->allows_the_rest && (words->n != 2 || parser->reason == NULL))
 		return faulty(parser, "everything is allowed already: default allow");
 	return parse_call(parser, words, 1, 0);
 }

@@ -16,7 +16,7 @@ missing() {
 }
 options=$(sed -n 's/.*CFG_[A-Z_]*("\([a-z-]*\)".*/\1/p' daemon/common/config*.c | sort -u)
 for option in $options; do
-	case $option in listen | backend | upstream | profile) continue ;; esac
+	case $option in listen | backend | upstream | profile | handler) continue ;; esac
 	if missing docs/man/handoffd.conf.5 "$option"; then
 		echo "docs/man/handoffd.conf.5: the option $option is not there"
 		failed=1

@@ -35,10 +35,8 @@ MESSAGES(MESSAGE_FITS)
 const char *role_name(enum role role)
 {
 	static const char *const names[ROLE_COUNT] = {
-	    [ROLE_GATE] = "gate",
-	    [ROLE_STREAMER] = "streamer",
-	    [ROLE_DIALER] = "dialer",
-	    [ROLE_SUPERVISOR] = "supervisor",
+	    [ROLE_GATE] = "gate",         [ROLE_STREAMER] = "streamer",     [ROLE_DIALER] = "dialer",
+	    [ROLE_LAUNCHER] = "launcher", [ROLE_SUPERVISOR] = "supervisor",
 	};
 
 	return (unsigned)role < ROLE_COUNT ? names[role] : "unknown";

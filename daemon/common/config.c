@@ -30,9 +30,11 @@ static cfg_opt_t options[] = {
     CFG_STR("gate-user", "", CFGF_NONE),
     CFG_STR("streamer-user", "", CFGF_NONE),
     CFG_STR("dialer-user", "", CFGF_NONE),
+    CFG_STR("launcher-user", "", CFGF_NONE),
     CFG_SEC("listen", config_listen_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("backend", config_backend_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("upstream", config_upstream_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+    CFG_SEC("handler", config_handler_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("profile", config_profile_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_END(),
 };
@@ -135,16 +137,21 @@ void config_judge(struct config_loader *loader, cfg_t *section, const char *name
 		                config_string(section, name), wrong);
 }
 
-unsigned config_number(struct config_loader *loader, cfg_t *section, const char *name, long min, long max)
+size_t config_size(struct config_loader *loader, cfg_t *section, const char *name, long min, long max)
 {
 	long value = cfg_getint(section, name);
 
 	if (value < min || value > max) {
 		config_complain(loader, config_line_in(loader, section, name), "%s must be from %ld to %ld", name, min,
 		                max);
-		return (unsigned)min;
+		return (size_t)min;
 	}
-	return (unsigned)value;
+	return (size_t)value;
+}
+
+unsigned config_number(struct config_loader *loader, cfg_t *section, const char *name, long min, long max)
+{
+	return (unsigned)config_size(loader, section, name, min, max);
 }
 
 const char *config_path(struct config_loader *loader, cfg_t *section, const char *name, bool may_be_empty)
@@ -224,7 +231,10 @@ static void take_top_level(struct config_loader *loader)
 	static const struct {
 		enum role role;
 		const char *option;
-	} users[] = {{ROLE_GATE, "gate-user"}, {ROLE_STREAMER, "streamer-user"}, {ROLE_DIALER, "dialer-user"}};
+	} users[] = {{ROLE_GATE, "gate-user"},
+	             {ROLE_STREAMER, "streamer-user"},
+	             {ROLE_DIALER, "dialer-user"},
+	             {ROLE_LAUNCHER, "launcher-user"}};
 
 	config->runtime_dir = config_path(loader, root, "runtime-dir", false);
 	config->key_file = config_path(loader, root, "key-file", false);
@@ -268,6 +278,7 @@ static void take_sections(struct config_loader *loader)
 	config->listens = make_sections(loader, "listen", sizeof(*config->listens), &config->n_listens);
 	config->backends = make_sections(loader, "backend", sizeof(*config->backends), &config->n_backends);
 	config->upstreams = make_sections(loader, "upstream", sizeof(*config->upstreams), &config->n_upstreams);
+	config->handlers = make_sections(loader, "handler", sizeof(*config->handlers), &config->n_handlers);
 	config->profiles = make_sections(loader, "profile", sizeof(*config->profiles), &config->n_profiles);
 	for (unsigned i = 0; i < config->n_profiles; i++)
 		config_take_profile(loader, cfg_getnsec(root, "profile", i), &config->profiles[i]);
@@ -277,6 +288,8 @@ static void take_sections(struct config_loader *loader)
 		config_take_backend(loader, cfg_getnsec(root, "backend", i), &config->backends[i]);
 	for (unsigned i = 0; i < config->n_upstreams; i++)
 		config_take_upstream(loader, cfg_getnsec(root, "upstream", i), &config->upstreams[i]);
+	for (unsigned i = 0; i < config->n_handlers; i++)
+		config_take_handler(loader, cfg_getnsec(root, "handler", i), &config->handlers[i]);
 	if (config->n_listens == 0)
 		config_complain(loader, root->line, "there is no section listen");
 }
@@ -294,6 +307,29 @@ static void check_internal_paths(struct config_loader *loader)
 		                "the path of backend \"%s\"'s socket in %s is too long", config->backends[i].name,
 		                config->runtime_dir);
 	}
+	for (size_t i = 0; i < config->n_handlers; i++)
+		if (config_launcher_socket(config, i, socket) != 0)
+			config_complain(loader, config_line_in(loader, loader->root, "runtime-dir"),
+			                "the path of handler \"%s\"'s socket in %s is too long",
+			                config->handlers[i].name, config->runtime_dir);
+}
+
+/* A launcher's places are for one backend: what another's clients do is not to keep them busy. */
+static void check_handlers(struct config_loader *loader)
+{
+	const struct config *config = loader->config;
+
+	for (unsigned i = 0; i < config->n_backends; i++)
+		for (unsigned k = 0; k < i && config->backends[i].type == BACKEND_HANDLER; k++) {
+			if (config->backends[k].type != BACKEND_HANDLER ||
+			    config->backends[k].handler != config->backends[i].handler)
+				continue;
+			config_complain(loader,
+			                config_line_in(loader, cfg_getnsec(loader->root, "backend", i), "handler"),
+			                "handler \"%s\" is that of backend \"%s\" already",
+			                config->handlers[config->backends[i].handler].name, config->backends[k].name);
+			break;
+		}
 }
 
 /* Nothing that comes in by a legacy listener is signed: what it can spend is not to be a credential. */
@@ -342,6 +378,7 @@ static bool parse(struct config_loader *loader)
 	watch_options(loader->root, "listen", config_listen_options);
 	watch_options(loader->root, "backend", config_backend_options);
 	watch_options(loader->root, "upstream", config_upstream_options);
+	watch_options(loader->root, "handler", config_handler_options);
 	watch_options(loader->root, "profile", config_profile_options);
 	loading = loader;
 	parsed = cfg_parse_fp(loader->root, stream) == CFG_SUCCESS;
@@ -371,9 +408,12 @@ static void discard(struct config_loader *loader)
 		free((char *)(uintptr_t)config->upstreams[i].url);
 		free((char *)(uintptr_t)config->upstreams[i].host);
 	}
+	for (size_t i = 0; i < config->n_handlers; i++)
+		config_free_handler(&config->handlers[i]);
 	free(config->listens);
 	free(config->backends);
 	free(config->upstreams);
+	free(config->handlers);
 	free(config->profiles);
 	free(loader->kept);
 }
@@ -398,6 +438,9 @@ uint64_t config_sections_id(const struct config *config)
 	hash_string(&hash, "");
 	for (size_t i = 0; i < config->n_upstreams; i++)
 		hash_string(&hash, config->upstreams[i].name);
+	hash_string(&hash, "");
+	for (size_t i = 0; i < config->n_handlers; i++)
+		hash_string(&hash, config->handlers[i].name);
 	crypto_generichash_final(&hash, digest, sizeof(digest));
 	return get_le64(digest);
 }
@@ -431,6 +474,7 @@ struct config *config_load(const char *file, char **errors)
 	if (loader.n_errors == 0) {
 		check_internal_paths(&loader);
 		check_legacy(&loader);
+		check_handlers(&loader);
 	}
 out:
 	free(loader.text);

@@ -18,7 +18,7 @@
 #define CONFIG_TOKENS_MAX   100000000
 #define CONFIG_WORKERS_MAX  64
 
-enum backend_type { BACKEND_DEMO, BACKEND_OPENAI };
+enum backend_type { BACKEND_DEMO, BACKEND_OPENAI, BACKEND_HANDLER };
 
 /* What the client gets of an answer: our own events of content, the upstream's events as they are, or plain text. */
 enum config_output { OUTPUT_CONTENT, OUTPUT_PASSTHROUGH, OUTPUT_TEXT };
@@ -27,6 +27,17 @@ enum config_output { OUTPUT_CONTENT, OUTPUT_PASSTHROUGH, OUTPUT_TEXT };
 enum config_disconnect { DISCONNECT_CANCEL, DISCONNECT_DRAIN };
 
 enum config_http { HTTP_1_1, HTTP_2 };
+
+/* What a handler's program writes: a whole response, a response as CGI programs do, plain text for a plain answer, or
+ * plain text of which events are made. */
+enum config_mode { MODE_HTTP, MODE_CGI, MODE_TEXT, MODE_SSE };
+
+/* What becomes of a layer of a handler's cage where it cannot be had: no start, a line in the log; or it is not wanted.
+ */
+enum config_layer { LAYER_REQUIRED, LAYER_WHERE_AVAILABLE, LAYER_OFF };
+
+/* /proc of a handler: its own processes, or nothing. */
+enum config_proc { PROC_PRIVATE, PROC_NONE };
 
 enum config_log_format { LOG_FORMAT_COMBINED, LOG_FORMAT_JSON };
 
@@ -91,6 +102,7 @@ struct config_backend {
 	size_t max_streams;      /* a process, default 10000 */
 	unsigned delay_ms;       /* demo: between two words, default 50 */
 	size_t upstream;         /* openai: number of the upstream section */
+	size_t handler;          /* handler: number of the handler section, which no other backend has */
 	const char *model;       /* openai: when the data names none; "" leaves it out */
 	struct config_request request;
 	const char
@@ -127,6 +139,38 @@ struct config_upstream {
 	unsigned breaker_time_s;       /* until the next one is tried, default 10 */
 };
 
+struct config_list {
+	const char **item; /* NULL ends it */
+	size_t n;
+};
+
+/* A program that answers clients, and its cage. Numbers are limits of one run. */
+struct config_handler {
+	const char *name;               /* section title */
+	struct config_user user;        /* of its launcher, and so of its runs; default: the launcher role's */
+	struct config_list command;     /* at least one, the first an absolute path */
+	const char *directory;          /* default / */
+	struct config_list environment; /* NAME=VALUE, none of them HANDOFF_ */
+	const char *policy;             /* file; "": handler.policy of policy-dir, else the built-in one */
+	enum config_mode mode;          /* default http */
+	struct config_list read_paths, write_paths, execute_paths; /* besides those that every program has */
+	size_t memory;          /* bytes of a process, and of all together where there is a cgroup; default 268435456 */
+	unsigned cpu_time_s;    /* of a process, default 30 */
+	unsigned processes;     /* threads included, default 32 */
+	unsigned files;         /* open descriptors of a process, default 64 */
+	size_t file_size;       /* bytes of a file that it writes, default 67108864 */
+	size_t temporary;       /* bytes of its /tmp, default 16777216 */
+	size_t output_bytes;    /* default 67108864 */
+	unsigned wall_time_s;   /* default 300 */
+	unsigned kill_grace_s;  /* between asking it to end and killing it, default 2 */
+	size_t concurrency;     /* runs at once, of all workers of the backend; default 64 */
+	size_t queue;           /* that wait for one of these, default 64 */
+	unsigned queue_time_ms; /* that one waits, default 500 */
+	enum config_layer namespaces; /* default where-available */
+	enum config_layer cgroup;     /* default where-available */
+	enum config_proc proc;        /* default private */
+};
+
 struct config {
 	const char *file;
 	unsigned generation; /* of the processes, when the supervisor replaced them all: tells their sockets apart */
@@ -138,13 +182,16 @@ struct config {
 	enum policy_mode seccomp; /* default enforce */
 	const char *access_log;   /* of streamers, see config_access_log(); "" for none */
 	enum config_log_format access_log_format; /* default combined */
-	struct config_user user[ROLE_COUNT];      /* gate-user, streamer-user, dialer-user; unset ones have name "" */
+	struct config_user
+	    user[ROLE_COUNT]; /* gate-user, streamer-user, dialer-user, launcher-user; unset ones have name "" */
 	struct config_listen *listens;
 	size_t n_listens;
 	struct config_backend *backends;
 	size_t n_backends;
 	struct config_upstream *upstreams;
 	size_t n_upstreams;
+	struct config_handler *handlers;
+	size_t n_handlers;
 	struct config_profile *profiles;
 	size_t n_profiles;
 };
@@ -162,6 +209,7 @@ uint64_t config_sections_id(const struct config *config);
 #define CONFIG_PATH_MAX 108
 int config_streamer_socket(const struct config *config, size_t backend, size_t worker, char out[CONFIG_PATH_MAX]);
 int config_dialer_socket(const struct config *config, char out[CONFIG_PATH_MAX]);
+int config_launcher_socket(const struct config *config, size_t handler, char out[CONFIG_PATH_MAX]);
 
 /* A worker's access log: %b in its name stands for the backend, %w for the worker's number. "" when there is none.
  * Returns 0 or -ENAMETOOLONG. */

@@ -13,6 +13,7 @@ cfg_opt_t config_backend_options[] = {
     CFG_INT("max-streams", 10000, CFGF_NONE),
     CFG_INT("delay", 50, CFGF_NONE),
     CFG_STR("upstream", NULL, CFGF_NODEFAULT),
+    CFG_STR("handler", NULL, CFGF_NODEFAULT),
     CFG_STR("model", "", CFGF_NONE),
     CFG_STR("credential-file", "", CFGF_NONE),
     CFG_INT("first-byte-timeout", 60, CFGF_NONE),
@@ -45,23 +46,43 @@ static const char *const outputs[] = {
     [OUTPUT_CONTENT] = "content", [OUTPUT_PASSTHROUGH] = "passthrough", [OUTPUT_TEXT] = "text", NULL};
 static const char *const disconnects[] = {[DISCONNECT_CANCEL] = "cancel", [DISCONNECT_DRAIN] = "drain", NULL};
 
+static const struct {
+	const char *name;
+	const char *refers_to; /* option that it must have, and the kind of section it names; NULL for none */
+	const char *has_no_upstream;
+	const char *has_no_handler;
+	const char *passes_nothing_on;
+} types[] = {
+    [BACKEND_DEMO] = {"demo", NULL, "a demo backend has none", "a demo backend has none",
+                      "a demo backend has no upstream whose events could be passed on"},
+    [BACKEND_OPENAI] = {"openai", "upstream", NULL, "an openai backend has none", NULL},
+    [BACKEND_HANDLER] = {"handler", "handler", "a handler backend has none", NULL,
+                         "a handler backend has no upstream whose events could be passed on"},
+};
+#define TYPES (sizeof(types) / sizeof(types[0]))
+
 static void take_backend_type(struct config_loader *loader, cfg_t *section, struct config_backend *backend)
 {
-	const char *type = config_string(section, "type");
+	const char *name = config_string(section, "type");
+	size_t type = 0;
 
 	if (!config_require(loader, section, "backend", "type"))
 		return;
-	if (strcmp(type, "demo") == 0)
-		backend->type = BACKEND_DEMO;
-	else if (strcmp(type, "openai") == 0)
-		backend->type = BACKEND_OPENAI;
-	else
-		config_judge(loader, section, "type", "the types are demo and openai");
-
-	if (backend->type == BACKEND_OPENAI && config_require(loader, section, "backend", "upstream"))
-		backend->upstream = config_reference(loader, section, "upstream");
-	else if (backend->type == BACKEND_DEMO && config_is_set(section, "upstream"))
-		config_judge(loader, section, "upstream", "a demo backend has none");
+	while (type < TYPES && strcmp(types[type].name, name) != 0)
+		type++;
+	if (type == TYPES) {
+		config_judge(loader, section, "type", "the types are demo, openai and handler");
+		return;
+	}
+	backend->type = (enum backend_type)type;
+	if (config_is_set(section, "upstream"))
+		config_judge(loader, section, "upstream", types[type].has_no_upstream);
+	if (config_is_set(section, "handler"))
+		config_judge(loader, section, "handler", types[type].has_no_handler);
+	if (types[type].refers_to == NULL || !config_require(loader, section, "backend", types[type].refers_to))
+		return;
+	*(backend->type == BACKEND_OPENAI ? &backend->upstream : &backend->handler) =
+	    config_reference(loader, section, types[type].refers_to);
 }
 
 void config_take_backend(struct config_loader *loader, cfg_t *section, struct config_backend *backend)
@@ -90,9 +111,8 @@ void config_take_backend(struct config_loader *loader, cfg_t *section, struct co
 	backend->max_duration_s = config_number(loader, section, "max-duration", 1, 604800);
 	backend->head_after_s = config_number(loader, section, "head-after", 0, 86400);
 	backend->output = config_choice(loader, section, "output", outputs);
-	if (backend->type == BACKEND_DEMO && backend->output == OUTPUT_PASSTHROUGH)
-		config_judge(loader, section, "output",
-		             "a demo backend has no upstream whose events could be passed on");
+	if (backend->output == OUTPUT_PASSTHROUGH)
+		config_judge(loader, section, "output", types[backend->type].passes_nothing_on);
 	backend->on_disconnect = config_choice(loader, section, "on-disconnect", disconnects);
 	backend->drain_bytes = config_number(loader, section, "drain-bytes", 0, 1073741824);
 	backend->stop_grace_s = config_number(loader, section, "stop-grace", 0, 86400);

@@ -42,12 +42,16 @@ extern cfg_opt_t config_listen_options[];
 extern cfg_opt_t config_backend_options[];
 extern cfg_opt_t config_upstream_options[];
 extern cfg_opt_t config_profile_options[];
+extern cfg_opt_t config_handler_options[];
 
 /* Check a section's values and take them over. */
 void config_take_listen(struct config_loader *loader, cfg_t *section, struct config_listen *listen);
 void config_take_backend(struct config_loader *loader, cfg_t *section, struct config_backend *backend);
 void config_take_upstream(struct config_loader *loader, cfg_t *section, struct config_upstream *upstream);
 void config_take_profile(struct config_loader *loader, cfg_t *section, struct config_profile *profile);
+void config_take_handler(struct config_loader *loader, cfg_t *section, struct config_handler *handler);
+/* What config_take_handler() has made. */
+void config_free_handler(struct config_handler *handler);
 /* The options of a section backend that are about requests. The profiles are there. */
 void config_take_request(struct config_loader *loader, cfg_t *section, struct config_request *request);
 
@@ -64,6 +68,7 @@ int config_section_line(const struct config_loader *loader, const cfg_t *section
 int config_line_in(const struct config_loader *loader, cfg_t *section, const char *name);
 /* Report what is wrong with the value of an option; NULL is nothing. */
 void config_judge(struct config_loader *loader, cfg_t *section, const char *name, const char *wrong);
+size_t config_size(struct config_loader *loader, cfg_t *section, const char *name, long min, long max);
 unsigned config_number(struct config_loader *loader, cfg_t *section, const char *name, long min, long max);
 const char *config_path(struct config_loader *loader, cfg_t *section, const char *name, bool may_be_empty);
 /* A role never runs as root. */

@@ -39,6 +39,17 @@ int config_dialer_socket(const struct config *config, char out[CONFIG_PATH_MAX])
 	return len >= 0 && len < CONFIG_PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
+int config_launcher_socket(const struct config *config, size_t handler, char out[CONFIG_PATH_MAX])
+{
+	char generation[16];
+
+	suffix(config, generation);
+	int len = snprintf(out, CONFIG_PATH_MAX, "%s/launcher-%s%s.sock", config->runtime_dir,
+	                   config->handlers[handler].name, generation);
+
+	return len >= 0 && len < CONFIG_PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
 int config_access_log(const struct config *config, size_t backend, size_t worker, char *out, size_t size)
 {
 	size_t len = 0;

@@ -15,7 +15,7 @@
 
 #include "lib/wire.h"
 
-enum role { ROLE_GATE, ROLE_STREAMER, ROLE_DIALER, ROLE_SUPERVISOR, ROLE_COUNT };
+enum role { ROLE_GATE, ROLE_STREAMER, ROLE_DIALER, ROLE_LAUNCHER, ROLE_SUPERVISOR, ROLE_COUNT };
 
 struct message_header {
 	uint32_t type;   /* enum message_type */
@@ -60,8 +60,84 @@ struct message_dialed {
 	int32_t error; /* 0, or -errno */
 };
 
-/* streamer, dialer -> gate. The first message on the connection. Descriptor: the memfd that the sender counts in, see
- * metrics.h. */
+/* gate -> streamer. Introduces the launcher of its backend's handler. Descriptor: the streamer's end of the channel to
+ * it. Replaces an earlier one. */
+struct message_launcher_channel {
+	uint32_t zero[2];
+};
+
+/* gate -> launcher. Introduces a streamer. Descriptor: the launcher's end. */
+struct message_launcher_streamer {
+	uint32_t backend; /* number of the backend section, from 0 */
+	uint32_t worker;  /* instance of the pool, from 0 */
+};
+
+/* streamer -> launcher. May one more run begin? It waits its turn; nothing was accepted yet. */
+struct message_place {
+	uint32_t id; /* chosen by the streamer, of this run in all that follows on this channel */
+	uint32_t zero;
+};
+
+/* launcher -> streamer. The answer. */
+struct message_placed {
+	uint32_t id;
+	int32_t
+	    error; /* 0: there is a place, until it is left or its run has ended; -EBUSY: none, and the queue is full */
+};
+
+/* streamer -> launcher. The place is not wanted any more, whether it was given or is waited for. */
+struct message_leave {
+	uint32_t id;
+	uint32_t zero;
+};
+
+/* streamer -> launcher. Start the program in the place that was given: the client is accepted. The body is followed by
+ * n_facts strings NAME=VALUE, each with its NUL, and by the data, when there is no descriptor. Descriptor: the data's
+ * sealed memfd. */
+struct message_launch {
+	uint32_t id;
+	uint32_t flags;     /* 0 */
+	uint32_t facts_len; /* bytes of all facts, NULs included */
+	uint32_t n_facts;
+};
+
+/* launcher -> streamer. It runs, descriptors: the read ends of the pipes of its standard output and standard error; or
+ * it does not, without: MESSAGE_EXITED does not follow then, and the place is free. */
+struct message_launched {
+	uint32_t id;
+	int32_t error; /* 0, or -errno */
+};
+
+/* streamer -> launcher. End the run: it is asked, and made to end after a while. */
+struct message_stop {
+	uint32_t id;
+	uint32_t zero;
+};
+
+/* Which limit has ended a run. */
+enum run_limit {
+	RUN_LIMIT_NONE,
+	RUN_LIMIT_WALL_TIME,
+	RUN_LIMIT_CPU_TIME,
+	RUN_LIMIT_MEMORY,
+	RUN_LIMIT_OUTPUT,
+	RUN_LIMIT_STOPPED, /* the streamer wanted it */
+	RUN_LIMIT_COUNT,
+};
+
+/* launcher -> streamer. Everything of the run is gone and its place is free. */
+struct message_exited {
+	uint32_t id;
+	int32_t status; /* as wait() gives it */
+	uint32_t limit; /* enum run_limit */
+	uint32_t zero;
+	uint64_t user_us;
+	uint64_t system_us;
+	uint64_t max_rss_kib;
+};
+
+/* streamer, dialer, launcher -> gate. The first message on the connection. Descriptor: the memfd that the sender counts
+ * in, see metrics.h. */
 struct message_metrics {
 	uint64_t layout;   /* metrics_layout() of the sender */
 	uint64_t sections; /* config_sections_id() of its configuration: numbers of sections mean the same to both */
@@ -79,7 +155,7 @@ struct message_stopping {
 	uint32_t zero[2];
 };
 
-/* gate -> streamer, dialer: are you there? And the answer, with the same number. */
+/* gate -> streamer, dialer, launcher: are you there? And the answer, with the same number. */
 struct message_ping {
 	uint64_t number;
 };
@@ -100,7 +176,19 @@ struct message_ping {
 	X(MESSAGE_STREAMER_PING, ROLE_GATE, ROLE_STREAMER, struct message_ping, 0, 0, 0)                               \
 	X(MESSAGE_STREAMER_PONG, ROLE_STREAMER, ROLE_GATE, struct message_ping, 0, 0, 0)                               \
 	X(MESSAGE_DIALER_PING, ROLE_GATE, ROLE_DIALER, struct message_ping, 0, 0, 0)                                   \
-	X(MESSAGE_DIALER_PONG, ROLE_DIALER, ROLE_GATE, struct message_ping, 0, 0, 0)
+	X(MESSAGE_DIALER_PONG, ROLE_DIALER, ROLE_GATE, struct message_ping, 0, 0, 0)                                   \
+	X(MESSAGE_LAUNCHER_CHANNEL, ROLE_GATE, ROLE_STREAMER, struct message_launcher_channel, 0, 1, 1)                \
+	X(MESSAGE_LAUNCHER_STREAMER, ROLE_GATE, ROLE_LAUNCHER, struct message_launcher_streamer, 0, 1, 1)              \
+	X(MESSAGE_LAUNCHER_METRICS, ROLE_LAUNCHER, ROLE_GATE, struct message_metrics, 0, 1, 1)                         \
+	X(MESSAGE_LAUNCHER_PING, ROLE_GATE, ROLE_LAUNCHER, struct message_ping, 0, 0, 0)                               \
+	X(MESSAGE_LAUNCHER_PONG, ROLE_LAUNCHER, ROLE_GATE, struct message_ping, 0, 0, 0)                               \
+	X(MESSAGE_PLACE, ROLE_STREAMER, ROLE_LAUNCHER, struct message_place, 0, 0, 0)                                  \
+	X(MESSAGE_PLACED, ROLE_LAUNCHER, ROLE_STREAMER, struct message_placed, 0, 0, 0)                                \
+	X(MESSAGE_LEAVE, ROLE_STREAMER, ROLE_LAUNCHER, struct message_leave, 0, 0, 0)                                  \
+	X(MESSAGE_LAUNCH, ROLE_STREAMER, ROLE_LAUNCHER, struct message_launch, WIRE_REQUEST_MAX, 0, 1)                 \
+	X(MESSAGE_LAUNCHED, ROLE_LAUNCHER, ROLE_STREAMER, struct message_launched, 0, 0, 2)                            \
+	X(MESSAGE_STOP, ROLE_STREAMER, ROLE_LAUNCHER, struct message_stop, 0, 0, 0)                                    \
+	X(MESSAGE_EXITED, ROLE_LAUNCHER, ROLE_STREAMER, struct message_exited, 0, 0, 0)
 
 enum message_type {
 #define MESSAGE_ENUM(symbol, from, to, body, more, fds_min, fds_max) symbol,
@@ -116,5 +204,13 @@ static_assert(sizeof(struct message_dial) == 8, "no padding");
 static_assert(sizeof(struct message_dialed) == 8, "no padding");
 static_assert(sizeof(struct message_metrics) == 16, "no padding");
 static_assert(sizeof(struct message_ping) == 8, "no padding");
+static_assert(sizeof(struct message_launcher_streamer) == 8, "no padding");
+static_assert(sizeof(struct message_place) == 8, "no padding");
+static_assert(sizeof(struct message_placed) == 8, "no padding");
+static_assert(sizeof(struct message_leave) == 8, "no padding");
+static_assert(sizeof(struct message_launch) == 16, "no padding");
+static_assert(sizeof(struct message_launched) == 8, "no padding");
+static_assert(sizeof(struct message_stop) == 8, "no padding");
+static_assert(sizeof(struct message_exited) == 40, "no padding");
 
 #endif

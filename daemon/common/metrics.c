@@ -119,7 +119,13 @@ static void log_metric(const struct metric_info *info)
 
 void metrics_log(enum role role)
 {
-	unsigned by = role == ROLE_GATE ? BY_GATE : role == ROLE_STREAMER ? BY_STREAMER : BY_DIALER;
+	static const unsigned bits[ROLE_COUNT] = {
+	    [ROLE_GATE] = BY_GATE,
+	    [ROLE_STREAMER] = BY_STREAMER,
+	    [ROLE_DIALER] = BY_DIALER,
+	    [ROLE_LAUNCHER] = BY_LAUNCHER,
+	};
+	unsigned by = bits[role];
 
 	for (size_t i = 0; i < METRIC_COUNT; i++)
 		if ((infos[i].by & by) != 0 && infos[i].type != METRIC_HISTOGRAM)
@@ -180,12 +186,16 @@ int metrics_share(void)
 
 int metrics_announce(struct channel *gate, uint64_t sections)
 {
+	static const enum message_type types[ROLE_COUNT] = {
+	    [ROLE_STREAMER] = MESSAGE_STREAMER_METRICS,
+	    [ROLE_DIALER] = MESSAGE_DIALER_METRICS,
+	    [ROLE_LAUNCHER] = MESSAGE_LAUNCHER_METRICS,
+	};
 	struct message_metrics body = {.layout = metrics_layout(), .sections = sections};
 
 	if (page_fd < 0)
 		return -ENOENT;
-	return channel_send(gate, gate->self == ROLE_DIALER ? MESSAGE_DIALER_METRICS : MESSAGE_STREAMER_METRICS, &body,
-	                    NULL, 0, &page_fd, 1);
+	return channel_send(gate, types[gate->self], &body, NULL, 0, &page_fd, 1);
 }
 
 int metrics_check(int fd)

@@ -2,9 +2,9 @@
  *
  * Metrics: what a process counts, in one table for all roles. Each process has one page and is its only writer.
  *
- * A streamer's or dialer's page is a memfd, which nobody else can map writable (F_SEAL_FUTURE_WRITE); the gate gets the
- * descriptor and reads it when somebody asks for the status. The page outlives a process that crashes, so that what it
- * had counted is not lost. docs/metrics.md lists the table for those who read the numbers.
+ * The page of a streamer, dialer or launcher is a memfd, which nobody else can map writable (F_SEAL_FUTURE_WRITE); the
+ * gate gets the descriptor and reads it when somebody asks for the status. The page outlives a process that crashes, so
+ * that what it had counted is not lost. docs/metrics.md lists the table for those who read the numbers.
  */
 #ifndef HANDOFFD_METRICS_H
 #define HANDOFFD_METRICS_H
@@ -17,7 +17,7 @@
 #include "outcome.h"
 
 /* Who counts. */
-enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
+enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4, BY_LAUNCHER = 8 };
 
 /* COUNTER only grows, GAUGE is what is now, PEAK the highest that a gauge had, HISTOGRAM a distribution of durations.
  * label: NONE, REASON, OUTCOME, USAGE (one number for each of its values), or BACKEND (the backend of the streamer's
@@ -60,7 +60,7 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 	X(METRIC_STATUS_REQUESTS, "handoffd_status_requests_total", COUNTER, NONE, BY_GATE,                            \
 	  "Requests for this status")                                                                                  \
 	X(METRIC_PEER_HUNG, "handoffd_peer_hung_total", COUNTER, NONE, BY_GATE,                                        \
-	  "Times that a streamer or the dialer left the gate's pings unanswered")                                      \
+	  "Times that another process left the gate's pings unanswered")                                               \
 	X(METRIC_RECEIVED, "handoffd_received_total", COUNTER, NONE, BY_STREAMER, "Handoffs that reached a streamer")  \
 	X(METRIC_RELAYED, "handoffd_relayed_total", COUNTER, NONE, BY_STREAMER,                                        \
 	  "Clients that were accepted and get their answer through Apache (TLS, HTTP/2)")                              \
@@ -105,12 +105,13 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4 };
 	  "TLS handshakes with upstreams of HTTP/2")                                                                   \
 	X(METRIC_TLS_RESUMED, "handoffd_upstream_tls_resumed_total", COUNTER, NONE, BY_STREAMER,                       \
 	  "Those of them that went on with an earlier session")                                                        \
-	X(METRIC_GATE_CONNECTIONS, "handoffd_gate_connections_total", COUNTER, NONE, BY_STREAMER | BY_DIALER,          \
-	  "Connections of the gate to the other roles")                                                                \
-	X(METRIC_PEER_FORBIDDEN, "handoffd_peer_forbidden_total", COUNTER, NONE, BY_STREAMER | BY_DIALER,              \
-	  "Connections to another role that were not the gate's")                                                      \
+	X(METRIC_GATE_CONNECTIONS, "handoffd_gate_connections_total", COUNTER, NONE,                                   \
+	  BY_STREAMER | BY_DIALER | BY_LAUNCHER, "Connections of the gate to the other roles")                         \
+	X(METRIC_PEER_FORBIDDEN, "handoffd_peer_forbidden_total", COUNTER, NONE,                                       \
+	  BY_STREAMER | BY_DIALER | BY_LAUNCHER, "Connections to another role that were not the gate's")               \
 	X(METRIC_MESSAGE_MALFORMED, "handoffd_message_malformed_total", COUNTER, NONE,                                 \
-	  BY_GATE | BY_STREAMER | BY_DIALER, "Connections between roles that were closed for what came by them")       \
+	  BY_GATE | BY_STREAMER | BY_DIALER | BY_LAUNCHER,                                                             \
+	  "Connections between roles that were closed for what came by them")                                          \
 	X(METRIC_DIALER_CONNECTED, "handoffd_dialer_connected_total", COUNTER, NONE, BY_DIALER,                        \
 	  "Connections to upstreams that the dialer made")                                                             \
 	X(METRIC_DIALER_FAILED, "handoffd_dialer_failed_total", COUNTER, NONE, BY_DIALER,                              \

@@ -37,11 +37,29 @@ struct options {
 	const char *instance;
 	const char *backend;
 	const char *worker;
+	const char *handler;
 	const char *generation;
 };
 
 static int notify_fd = -1;
 static uint64_t watchdog_us;
+
+/* What only some roles take. */
+static const struct {
+	const char *letters; /* as getopt() wants them */
+	const char *synopsis;
+	const char *help;
+} own_options[ROLE_COUNT] = {
+    [ROLE_GATE] = {"", "", ""},
+    [ROLE_STREAMER] = {"b:n:i:", " -b BACKEND [-n WORKER] | -i BACKEND-WORKER",
+                       "  -b BACKEND  name of the backend section this process serves\n"
+                       "  -n WORKER   which of its workers this is, from 0\n"
+                       "  -i B-W      both, as the instance name of a systemd unit\n"},
+    [ROLE_DIALER] = {"", "", ""},
+    [ROLE_LAUNCHER] = {"H:i:", " -H HANDLER | -i HANDLER",
+                       "  -H HANDLER  name of the handler section whose program this process starts\n"
+                       "  -i HANDLER  the same, as the instance name of a systemd unit\n"},
+};
 
 static void usage(const char *ident, enum role role)
 {
@@ -53,12 +71,7 @@ static void usage(const char *ident, enum role role)
 	       "  -g NUMBER   generation, of processes that the supervisor replaces\n"
 	       "  -h          this text\n"
 	       "  -V          version\n",
-	       ident, role == ROLE_STREAMER ? " -b BACKEND [-n WORKER] | -i BACKEND-WORKER" : "", ident,
-	       CONFIG_DEFAULT_FILE,
-	       role == ROLE_STREAMER ? "  -b BACKEND  name of the backend section this process serves\n"
-	                               "  -n WORKER   which of its workers this is, from 0\n"
-	                               "  -i B-W      both, as the instance name of a systemd unit\n"
-	                             : "");
+	       ident, own_options[role].synopsis, ident, CONFIG_DEFAULT_FILE, own_options[role].help);
 }
 
 /* BACKEND-N, which systemd cannot split; a backend's name may hold a dash itself. Split in a copy: ps and
@@ -78,9 +91,10 @@ static void instance_split(struct options *options)
 
 static void options_read(struct options *options, const char *ident, enum role role, int argc, char **argv)
 {
-	const char *accepted = role == ROLE_STREAMER ? "c:g:hVb:n:i:" : "c:g:hV";
+	char accepted[32];
 	int option;
 
+	snprintf(accepted, sizeof(accepted), "c:g:hV%s", own_options[role].letters);
 	*options = (struct options){.config_file = CONFIG_DEFAULT_FILE, .worker = "0", .generation = "0"};
 	while ((option = getopt(argc, argv, accepted)) != -1) {
 		switch (option) {
@@ -95,6 +109,9 @@ static void options_read(struct options *options, const char *ident, enum role r
 			break;
 		case 'n':
 			options->worker = optarg;
+			break;
+		case 'H':
+			options->handler = optarg;
 			break;
 		case 'i':
 			options->instance = optarg;
@@ -111,8 +128,10 @@ static void options_read(struct options *options, const char *ident, enum role r
 	}
 	if (optind != argc)
 		fatal("unexpected argument %s", argv[optind]);
-	if (options->instance != NULL)
+	if (options->instance != NULL && role == ROLE_STREAMER)
 		instance_split(options);
+	else if (options->instance != NULL)
+		options->handler = options->instance;
 }
 
 /* A decimal number up to max, or fatal(). */
@@ -251,6 +270,19 @@ static void backend_choose(struct role_context *context, const struct options *o
 	context->worker = number_of(options->worker, config->backends[context->backend].workers - 1, "WORKER");
 }
 
+static void handler_choose(struct role_context *context, const struct options *options)
+{
+	const struct config *config = context->config;
+
+	if (options->handler == NULL)
+		fatal("a launcher needs -H HANDLER");
+	while (context->handler < config->n_handlers &&
+	       strcmp(config->handlers[context->handler].name, options->handler) != 0)
+		context->handler++;
+	if (context->handler == config->n_handlers)
+		fatal("the configuration has no handler \"%s\"", options->handler);
+}
+
 static bool is_bound_to(int fd, const char *path)
 {
 	struct sockaddr_un name = {0};
@@ -312,6 +344,8 @@ void role_begin(struct role_context *context, enum role role, int argc, char **a
 	listen_types_check(context);
 	if (role == ROLE_STREAMER)
 		backend_choose(context, &options);
+	if (role == ROLE_LAUNCHER)
+		handler_choose(context, &options);
 }
 
 int role_listen_fd(const struct role_context *context, const char *path)

@@ -19,12 +19,13 @@
 #include "config.h"
 
 /* Command line of every role: -c FILE, from the supervisor -g GENERATION (config.h), and for a streamer -b BACKEND
- * (name) and -n WORKER, or both as -i BACKEND-WORKER. */
+ * (name) and -n WORKER, or both as -i BACKEND-WORKER; for a launcher -H HANDLER (name), or -i HANDLER. */
 struct role_context {
 	enum role role;
 	struct config *config;
 	size_t backend; /* streamer: number of its backend section */
 	size_t worker;
+	size_t handler;  /* launcher: number of its handler section */
 	int *listen_fds; /* inherited listening sockets (LISTEN_FDS), CLOEXEC and non-blocking, in order */
 	size_t n_listen_fds;
 };

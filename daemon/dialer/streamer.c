@@ -124,7 +124,7 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 /* Whether this streamer may have a connection to that upstream. */
 static bool allowed(const struct streamer *streamer, uint32_t upstream)
 {
-	return streamer->backend->type != BACKEND_DEMO && streamer->backend->upstream == upstream;
+	return streamer->backend->type == BACKEND_OPENAI && streamer->backend->upstream == upstream;
 }
 
 /* Note a wish. Returns 0 or what to answer at once. */

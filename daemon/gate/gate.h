@@ -33,8 +33,9 @@ struct gate {
 	struct listener *listeners; /* one for each listen section */
 	struct pool *pools;         /* one for each backend section */
 	struct peer *dialer;
-	size_t n_connections; /* of modules, on all listeners */
-	uint64_t instance;    /* random: tells one run of one gate from all others */
+	struct peer *launchers; /* one for each handler section */
+	size_t n_connections;   /* of modules, on all listeners */
+	uint64_t instance;      /* random: tells one run of one gate from all others */
 	time_t started;
 	void (*settled)(struct gate *gate); /* introduce.c; NULL once it was called */
 	ev_timer settling;

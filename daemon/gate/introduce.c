@@ -32,6 +32,9 @@ static void settle_when_complete(struct gate *gate)
 {
 	if (gate->settled == NULL || !peer_connected(gate->dialer))
 		return;
+	for (size_t i = 0; i < gate->config->n_handlers; i++)
+		if (!peer_connected(&gate->launchers[i]))
+			return;
 	for (size_t i = 0; i < gate->config->n_backends; i++)
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++)
 			if (!peer_connected(&gate->pools[i].workers[k]))
@@ -46,31 +49,61 @@ static void on_settle_end(struct ev_loop *loop, ev_timer *watcher, int events)
 	settle(watcher->data);
 }
 
-static bool needs_dialer(const struct peer *streamer)
+/* Whom a streamer gets to know; NULL for nobody. */
+static struct peer *partner_of(const struct peer *streamer)
 {
-	return streamer->gate->config->backends[streamer->backend].type != BACKEND_DEMO;
+	const struct gate *gate = streamer->gate;
+	const struct config_backend *backend = &gate->config->backends[streamer->backend];
+
+	switch (backend->type) {
+	case BACKEND_OPENAI:
+		return gate->dialer;
+	case BACKEND_HANDLER:
+		return &gate->launchers[backend->handler];
+	case BACKEND_DEMO:
+	default:
+		return NULL;
+	}
 }
 
-/* A streamer or dialer that could not be told is closed, so that both start over. */
-static void introduce(struct peer *streamer, struct peer *dialer)
+/* The two messages with an end of the pair each. 0 or -errno. */
+static int send_ends(struct peer *streamer, struct peer *partner, const int pair[2])
 {
-	struct message_dialer_channel to_streamer = {{0}};
-	struct message_streamer_channel to_dialer = {
+	const struct message_streamer_channel to_dialer = {
 	    .backend = (uint32_t)streamer->backend,
 	    .worker = (uint32_t)streamer->worker,
 	};
+	const struct message_launcher_streamer to_launcher = {
+	    .backend = (uint32_t)streamer->backend,
+	    .worker = (uint32_t)streamer->worker,
+	};
+	static const struct message_dialer_channel dialer_channel;
+	static const struct message_launcher_channel launcher_channel;
+	bool is_dialer = partner->role == ROLE_DIALER;
+	/* The partner first: its end waits there for what the streamer asks. */
+	int result = is_dialer ? peer_send(partner, MESSAGE_STREAMER_CHANNEL, &to_dialer, NULL, 0, &pair[0], 1)
+	                       : peer_send(partner, MESSAGE_LAUNCHER_STREAMER, &to_launcher, NULL, 0, &pair[0], 1);
+
+	if (result < 0)
+		return result;
+	return is_dialer ? peer_send(streamer, MESSAGE_DIALER_CHANNEL, &dialer_channel, NULL, 0, &pair[1], 1)
+	                 : peer_send(streamer, MESSAGE_LAUNCHER_CHANNEL, &launcher_channel, NULL, 0, &pair[1], 1);
+}
+
+/* A streamer that could not be told, or about whom its partner could not be told, is closed, so that both start over.
+ */
+static void introduce(struct peer *streamer)
+{
+	struct peer *partner = partner_of(streamer);
 	int pair[2] = {-1, -1};
 	int result = 0;
 
-	if (!peer_connected(streamer) || !peer_connected(dialer) || !needs_dialer(streamer))
+	if (partner == NULL || !peer_connected(streamer) || !peer_connected(partner))
 		return;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
 		result = -errno;
-	/* The dialer first: its end waits there for what the streamer asks. */
 	if (result == 0)
-		result = peer_send(dialer, MESSAGE_STREAMER_CHANNEL, &to_dialer, NULL, 0, &pair[0], 1);
-	if (result == 0)
-		result = peer_send(streamer, MESSAGE_DIALER_CHANNEL, &to_streamer, NULL, 0, &pair[1], 1);
+		result = send_ends(streamer, partner, pair);
 	fd_close_all(pair, 2);
 	if (result == 0)
 		return;
@@ -81,7 +114,7 @@ static void introduce(struct peer *streamer, struct peer *dialer)
 
 static void on_streamer_connected(struct peer *streamer)
 {
-	introduce(streamer, streamer->gate->dialer);
+	introduce(streamer);
 	pool_changed(&streamer->gate->pools[streamer->backend]);
 	settle_when_complete(streamer->gate);
 }
@@ -91,32 +124,48 @@ static void on_streamer_changed(struct peer *streamer)
 	pool_changed(&streamer->gate->pools[streamer->backend]);
 }
 
-static void on_dialer_connected(struct peer *dialer)
+static void on_partner_connected(struct peer *partner)
 {
-	struct gate *gate = dialer->gate;
+	struct gate *gate = partner->gate;
 
 	for (size_t i = 0; i < gate->config->n_backends; i++)
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++)
-			introduce(&gate->pools[i].workers[k], dialer);
+			if (partner_of(&gate->pools[i].workers[k]) == partner)
+				introduce(&gate->pools[i].workers[k]);
 	settle_when_complete(gate);
 }
 
-static void on_dialer_changed(struct peer *dialer)
+static void on_partner_changed(struct peer *partner)
 {
 	/* Streamers see the end of their channel to it by themselves. */
-	(void)dialer;
+	(void)partner;
 }
 
-static int init_dialer(struct gate *gate)
+static void init_partner(struct peer *partner, struct gate *gate, enum role role, const struct config_user *user)
 {
+	peer_init(partner, gate, role, role_expected_uid(user));
+	partner->on_connected = on_partner_connected;
+	partner->on_lost = on_partner_changed;
+	partner->on_writable = on_partner_changed;
+}
+
+static int init_partners(struct gate *gate)
+{
+	const struct config *config = gate->config;
+	int result;
+
 	gate->dialer = calloc(1, sizeof(*gate->dialer));
-	if (gate->dialer == NULL)
+	gate->launchers = calloc(config->n_handlers + 1, sizeof(*gate->launchers));
+	if (gate->dialer == NULL || gate->launchers == NULL)
 		return -ENOMEM;
-	peer_init(gate->dialer, gate, ROLE_DIALER, role_expected_uid(&gate->config->user[ROLE_DIALER]));
-	gate->dialer->on_connected = on_dialer_connected;
-	gate->dialer->on_lost = on_dialer_changed;
-	gate->dialer->on_writable = on_dialer_changed;
-	return config_dialer_socket(gate->config, gate->dialer->path);
+	init_partner(gate->dialer, gate, ROLE_DIALER, &config->user[ROLE_DIALER]);
+	result = config_dialer_socket(config, gate->dialer->path);
+	for (size_t i = 0; i < config->n_handlers && result == 0; i++) {
+		init_partner(&gate->launchers[i], gate, ROLE_LAUNCHER, &config->handlers[i].user);
+		gate->launchers[i].handler = i;
+		result = config_launcher_socket(config, i, gate->launchers[i].path);
+	}
+	return result;
 }
 
 static int init_pool(struct gate *gate, size_t backend)
@@ -146,7 +195,7 @@ static int init_pool(struct gate *gate, size_t backend)
 
 int introduce_init(struct gate *gate, void (*on_room)(struct list *node))
 {
-	int result = init_dialer(gate);
+	int result = init_partners(gate);
 
 	if (result < 0)
 		return result;
@@ -169,6 +218,8 @@ void introduce_start(struct gate *gate, void (*settled)(struct gate *gate))
 	gate->settling.data = gate;
 	ev_timer_start(gate->loop, &gate->settling);
 	peer_start(gate->dialer);
+	for (size_t i = 0; i < gate->config->n_handlers; i++)
+		peer_start(&gate->launchers[i]);
 	for (size_t i = 0; i < gate->config->n_backends; i++)
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++)
 			peer_start(&gate->pools[i].workers[k]);
@@ -181,5 +232,7 @@ void introduce_stop(struct gate *gate)
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++)
 			peer_stop(&gate->pools[i].workers[k]);
 	}
+	for (size_t i = 0; i < gate->config->n_handlers; i++)
+		peer_stop(&gate->launchers[i]);
 	peer_stop(gate->dialer);
 }

@@ -117,7 +117,8 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 static size_t count_slots(const struct gate *gate, size_t wanted, bool legacy)
 {
 	struct rlimit limit;
-	size_t reserved = DESCRIPTORS_RESERVED;
+	/* Each launcher has a connection and a page of counters, and so has one that is being replaced. */
+	size_t reserved = DESCRIPTORS_RESERVED + 4 * gate->config->n_handlers;
 
 	for (size_t i = 0; i < gate->config->n_backends; i++)
 		/* A connection and a page of counters for each, and for one that is being replaced. */

@@ -26,6 +26,17 @@
 
 #define RETIRED_MAX 8 /* of one peer; when there are more the first is not heard any more */
 
+/* What each of them is asked, and says. */
+static const struct {
+	enum message_type announcement;
+	enum message_type ping;
+	enum message_type pong;
+} words[ROLE_COUNT] = {
+    [ROLE_STREAMER] = {MESSAGE_STREAMER_METRICS, MESSAGE_STREAMER_PING, MESSAGE_STREAMER_PONG},
+    [ROLE_DIALER] = {MESSAGE_DIALER_METRICS, MESSAGE_DIALER_PING, MESSAGE_DIALER_PONG},
+    [ROLE_LAUNCHER] = {MESSAGE_LAUNCHER_METRICS, MESSAGE_LAUNCHER_PING, MESSAGE_LAUNCHER_PONG},
+};
+
 /* A connection to a process that stops. */
 struct retired {
 	struct peer *peer;
@@ -67,6 +78,10 @@ static void log_peer(const struct peer *peer, int severity, const char *event, c
 		log_event(severity, event, LOG_STR("role", role_name(peer->role)),
 		          LOG_STR("backend", peer->gate->config->backends[peer->backend].name),
 		          LOG_INT("worker", peer->worker), LOG_STR("detail", detail));
+	else if (peer->role == ROLE_LAUNCHER)
+		log_event(severity, event, LOG_STR("role", role_name(peer->role)),
+		          LOG_STR("handler", peer->gate->config->handlers[peer->handler].name),
+		          LOG_STR("detail", detail));
 	else
 		log_event(severity, event, LOG_STR("role", role_name(peer->role)), LOG_STR("detail", detail));
 }
@@ -206,7 +221,6 @@ void peer_add_retired(const struct peer *peer, uint64_t slots[METRIC_SLOT_COUNT]
 static void on_ping(struct ev_loop *loop, ev_timer *watcher, int events)
 {
 	struct peer *peer = watcher->data;
-	enum message_type type = peer->role == ROLE_STREAMER ? MESSAGE_STREAMER_PING : MESSAGE_DIALER_PING;
 	struct message_ping body = {.number = peer->pings + 1};
 
 	(void)loop;
@@ -219,7 +233,8 @@ static void on_ping(struct ev_loop *loop, ev_timer *watcher, int events)
 	}
 	/* Counted also when its buffer is full: it reads nothing. */
 	peer->pings++;
-	if (!peer->busy && peer_send(peer, type, &body, NULL, 0, NULL, 0) != 0 && peer->channel.fd < 0)
+	if (!peer->busy && peer_send(peer, words[peer->role].ping, &body, NULL, 0, NULL, 0) != 0 &&
+	    peer->channel.fd < 0)
 		peer->on_lost(peer);
 }
 
@@ -297,7 +312,7 @@ static int take_announcement(struct peer *peer, struct message *message)
 /* 0, or -errno: the connection must end. */
 static int take_message(struct peer *peer, struct message *message)
 {
-	bool is_announcement = message->type == MESSAGE_STREAMER_METRICS || message->type == MESSAGE_DIALER_METRICS;
+	bool is_announcement = message->type == words[peer->role].announcement;
 
 	if (is_announcement == peer->announced)
 		return -EBADMSG;
@@ -307,7 +322,7 @@ static int take_message(struct peer *peer, struct message *message)
 		take_ended(&peer->tickets, message);
 		return 0;
 	}
-	if (message->type == MESSAGE_STREAMER_PONG || message->type == MESSAGE_DIALER_PONG)
+	if (message->type == words[peer->role].pong)
 		return take_pong(peer, message);
 	retire(peer, "stopping");
 	peer->on_lost(peer);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Peer: the gate's connection to one streamer or to the dialer. It is made again, with
+ * Peer: the gate's connection to one streamer, to the dialer or to a launcher. It is made again, with
  * growing pauses, until the process at the other end runs under the uid that the configuration gives it.
  *
  * Nothing is sent before the other end has announced its page of counters, and with it that it has the same sections in
@@ -22,6 +22,7 @@ struct peer {
 	enum role role;
 	size_t backend; /* of a streamer */
 	size_t worker;
+	size_t handler; /* of a launcher */
 	char path[CONFIG_PATH_MAX];
 	uid_t uid;              /* that it must have */
 	struct channel channel; /* fd is -1 while there is none */

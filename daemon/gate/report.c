@@ -32,6 +32,8 @@ static bool sums_make(struct sums *sums, const struct gate *gate)
 	for (size_t i = 0; i < METRIC_SLOT_COUNT; i++)
 		sums->whole[i] = metrics_get(i);
 	account_add(&gate->dialer->account, peer_connected(gate->dialer), sums->whole);
+	for (size_t i = 0; i < config->n_handlers; i++)
+		account_add(&gate->launchers[i].account, peer_connected(&gate->launchers[i]), sums->whole);
 	for (size_t i = 0; i < config->n_backends; i++) {
 		uint64_t *backend = sums->backends + i * METRIC_SLOT_COUNT;
 
@@ -139,6 +141,10 @@ static void write_workers(FILE *out, const struct gate *gate)
 
 	write_head(out, "handoffd_worker_up", "gauge", "Whether the gate is connected to this process");
 	write_number(out, "handoffd_worker_up", "role=\"dialer\"", peer_connected(gate->dialer));
+	for (size_t i = 0; i < gate->config->n_handlers; i++) {
+		snprintf(labels, sizeof(labels), "role=\"launcher\",handler=\"%s\"", gate->config->handlers[i].name);
+		write_number(out, "handoffd_worker_up", labels, peer_connected(&gate->launchers[i]));
+	}
 	for (size_t i = 0; i < gate->config->n_backends; i++)
 		for (size_t k = 0; k < gate->pools[i].n_workers; k++) {
 			snprintf(labels, sizeof(labels), "role=\"streamer\",backend=\"%s\",worker=\"%zu\"",

@@ -172,6 +172,10 @@ __attribute__((noreturn)) static void run(const struct child *child, const char 
 		arguments[n++] = "-n";
 		arguments[n++] = worker;
 	}
+	if (child->role == ROLE_LAUNCHER) {
+		arguments[n++] = "-H";
+		arguments[n++] = (char *)(uintptr_t)config->handlers[child->handler].name;
+	}
 	arguments[n] = NULL;
 	environment_make(&environment, child, n_listen_fds);
 	execve(path, arguments, environment.list);

@@ -19,6 +19,7 @@ struct child {
 	enum role role;
 	size_t backend; /* of a streamer */
 	size_t worker;
+	size_t handler; /* of a launcher */
 	const struct config_user *user;
 	char notify_path[CONFIG_PATH_MAX];
 	int notify_fd; /* it reports here that it is ready */

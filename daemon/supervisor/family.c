@@ -42,6 +42,10 @@ static void log_child(const struct child *child, int severity, const char *event
 		log_event(severity, event, LOG_STR("role", role_name(child->role)),
 		          LOG_STR("backend", child->family->config->backends[child->backend].name),
 		          LOG_INT("worker", child->worker), LOG_INT("pid", child->pid), LOG_INT(name, value));
+	else if (child->role == ROLE_LAUNCHER)
+		log_event(severity, event, LOG_STR("role", role_name(child->role)),
+		          LOG_STR("handler", child->family->config->handlers[child->handler].name),
+		          LOG_INT("pid", child->pid), LOG_INT(name, value));
 	else
 		log_event(severity, event, LOG_STR("role", role_name(child->role)), LOG_INT("pid", child->pid),
 		          LOG_INT(name, value));
@@ -105,6 +109,8 @@ static int internal_path(const struct child *child, char out[CONFIG_PATH_MAX])
 
 	if (child->role == ROLE_DIALER)
 		return config_dialer_socket(config, out);
+	if (child->role == ROLE_LAUNCHER)
+		return config_launcher_socket(config, child->handler, out);
 	return config_streamer_socket(config, child->backend, child->worker, out);
 }
 
@@ -233,12 +239,17 @@ static void go_on_ending(struct family *family, enum role ended)
 		family->on_gone(family);
 		return;
 	}
-	if (family->state != FAMILY_RETIRING || has_any(family, ended))
+	if (has_any(family, ended))
 		return;
-	if (ended == ROLE_GATE && has_any(family, ROLE_STREAMER))
+	if (family->state == FAMILY_STOPPING) {
+		if (ended == ROLE_STREAMER)
+			signal_role(family, ROLE_LAUNCHER, SIGTERM);
+	} else if (ended == ROLE_GATE && has_any(family, ROLE_STREAMER)) {
 		signal_role(family, ROLE_STREAMER, SIGTERM);
-	else if (!has_any(family, ROLE_GATE))
+	} else if ((ended == ROLE_GATE || ended == ROLE_STREAMER) && !has_any(family, ROLE_GATE)) {
 		signal_role(family, ROLE_DIALER, SIGTERM);
+		signal_role(family, ROLE_LAUNCHER, SIGTERM);
+	}
 }
 
 static void on_exited(struct ev_loop *loop, ev_child *watcher, int events)
@@ -300,15 +311,12 @@ static void start_child(struct child *child)
 
 /* ---------------------------------------------------------------- all of them */
 
-static void init_child(struct family *family, enum role role, size_t backend, size_t worker,
-                       const struct config_user *user)
+static struct child *init_child(struct family *family, enum role role, const struct config_user *user)
 {
 	struct child *child = &family->children[family->n_children++];
 
 	child->family = family;
 	child->role = role;
-	child->backend = backend;
-	child->worker = worker;
 	child->user = user;
 	child->notify_fd = -1;
 	child->pause = PAUSE_START;
@@ -320,23 +328,32 @@ static void init_child(struct family *family, enum role role, size_t backend, si
 	child->notified.data = child;
 	child->exited.data = child;
 	child->restart.data = child;
+	return child;
 }
 
 static int init_children(struct family *family)
 {
 	const struct config *config = family->config;
-	size_t n = 2;
+	size_t n = 2 + config->n_handlers;
+	struct child *child;
 
 	for (size_t i = 0; i < config->n_backends; i++)
 		n += config->backends[i].workers;
 	family->children = calloc(n, sizeof(*family->children));
 	if (family->children == NULL)
 		return -ENOMEM;
-	init_child(family, ROLE_GATE, 0, 0, &config->user[ROLE_GATE]);
-	init_child(family, ROLE_DIALER, 0, 0, &config->user[ROLE_DIALER]);
+	init_child(family, ROLE_GATE, &config->user[ROLE_GATE]);
+	init_child(family, ROLE_DIALER, &config->user[ROLE_DIALER]);
+	for (size_t i = 0; i < config->n_handlers; i++) {
+		child = init_child(family, ROLE_LAUNCHER, &config->handlers[i].user);
+		child->handler = i;
+	}
 	for (size_t i = 0; i < config->n_backends; i++)
-		for (size_t k = 0; k < config->backends[i].workers; k++)
-			init_child(family, ROLE_STREAMER, i, k, &config->backends[i].user);
+		for (size_t k = 0; k < config->backends[i].workers; k++) {
+			child = init_child(family, ROLE_STREAMER, &config->backends[i].user);
+			child->backend = i;
+			child->worker = k;
+		}
 	return 0;
 }
 
@@ -432,8 +449,11 @@ void family_stop(struct family *family)
 	if (family->state == FAMILY_STOPPING)
 		return;
 	end(family, FAMILY_STOPPING);
-	family_signal(family, SIGTERM);
-	go_on_ending(family, ROLE_COUNT);
+	for (size_t i = 0; i < family->n_children; i++)
+		if (family->children[i].pid != 0 && family->children[i].role != ROLE_LAUNCHER)
+			kill(family->children[i].pid, SIGTERM);
+	/* Where there is no streamer it is the launchers' turn already. */
+	go_on_ending(family, ROLE_STREAMER);
 }
 
 static void remove_sockets(struct family *family, const struct family *successor)

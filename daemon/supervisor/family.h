@@ -5,8 +5,8 @@
  *
  *     STARTING   the other roles, then the gate, so that whatever it takes finds a streamer
  *     RUNNING    all were ready once; what ends is started again
- *     RETIRING   another family has taken over: gate, streamers and dialer end in this order, streams in their own time
- *     STOPPING   all end together
+ *     RETIRING   another family has taken over: gate, streamers, then dialer and launchers end, streams in their own
+ * time STOPPING   all end together, but the launchers after the streamers whose programs they hold
  *
  * The listeners of the configuration stay open here, so that a restart of the gate loses no connection, and a later
  * family has them too. The internal sockets are made anew for each start of their role: while it is away

@@ -28,6 +28,40 @@ static bool user_check(const struct config_user *user, const char *whose)
 	return true;
 }
 
+/* Whether one of the roles that are no pool's has this user. */
+static bool is_of_a_role(const struct config *config, const struct config_user *user)
+{
+	return user->uid == config->user[ROLE_GATE].uid || user->uid == config->user[ROLE_DIALER].uid;
+}
+
+static bool backend_check(const struct config *config, const struct config_backend *backend)
+{
+	bool right = user_check(&backend->user, backend->name);
+
+	if (right && geteuid() == 0 && is_of_a_role(config, &backend->user))
+		return complain("a streamer must not share a user with gate or dialer", backend->name);
+	return right;
+}
+
+/* The program that it starts has its user, so that this one's processes are to be nobody else's. */
+static bool handler_check(const struct config *config, const struct config_handler *handler)
+{
+	if (!user_check(&handler->user, handler->name))
+		return false;
+	if (geteuid() != 0)
+		return true;
+	if (is_of_a_role(config, &handler->user))
+		return complain("a handler must not share a user with gate or dialer", handler->name);
+	for (size_t i = 0; i < config->n_backends; i++)
+		if (config->backends[i].user.uid == handler->user.uid)
+			return complain("a handler must not share a user with a streamer", handler->name);
+	for (const struct config_handler *other = config->handlers; other < handler; other++)
+		if (other->user.uid == handler->user.uid)
+			log_event(LOG_WARNING, "user-shared", LOG_STR("handler", handler->name),
+			          LOG_STR("with", other->name));
+	return true;
+}
+
 bool users_check(const struct config *config)
 {
 	const struct config_user *gate = &config->user[ROLE_GATE];
@@ -36,15 +70,10 @@ bool users_check(const struct config *config)
 	bool right = user_check(gate, "gate-user");
 
 	right = user_check(dialer, "dialer-user") && right;
-
-	for (size_t i = 0; i < config->n_backends; i++) {
-		const struct config_user *user = &config->backends[i].user;
-
-		right = user_check(user, config->backends[i].name) && right;
-		if (right && geteuid() == 0 && (user->uid == gate->uid || user->uid == dialer->uid))
-			right =
-			    complain("a streamer must not share a user with gate or dialer", config->backends[i].name);
-	}
+	for (size_t i = 0; i < config->n_backends; i++)
+		right = backend_check(config, &config->backends[i]) && right;
+	for (size_t i = 0; i < config->n_handlers; i++)
+		right = handler_check(config, &config->handlers[i]) && right;
 	if (right && geteuid() == 0 && gate->uid == dialer->uid)
 		right = complain("gate and dialer must not share a user", "dialer-user");
 	return right;

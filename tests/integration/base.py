@@ -22,6 +22,7 @@ UID_GATE = 64200 if AS_ROOT else os.geteuid()
 UID_DIALER = 64201 if AS_ROOT else os.geteuid()
 UID_FPM = 64203 if AS_ROOT else os.geteuid()
 UID_STREAMER = 64210 if AS_ROOT else os.geteuid()
+UID_HANDLER = 64230 if AS_ROOT else os.geteuid()
 
 SANITIZER_REPORT = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 

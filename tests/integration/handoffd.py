@@ -6,7 +6,7 @@ import re
 import signal
 import time
 
-from base import (AS_ROOT, SANITIZER_REPORT, UID_APACHE, UID_DIALER, UID_GATE, UID_STREAMER, Env, KeyRing, Watched, alive,
+from base import (AS_ROOT, SANITIZER_REPORT, UID_APACHE, UID_DIALER, UID_GATE, UID_HANDLER, UID_STREAMER, Env, KeyRing, Watched, alive,
                   descendants, wait_for)
 from strace import traced
 
@@ -22,6 +22,7 @@ class Handoffd:
                 the section and its options. A user is added when we are root.
     listens     {"chat": {"backend": "demo"}}; the socket is <state>/run/NAME.sock; allow-peer and group are added
     upstreams   {"mock": {"url": ..., "ca-file": ...}}
+    handlers    {"figlet": {"command": ["/usr/bin/figlet"]}}; a user is added when we are root
     profiles    {"short": {"model": ...}}
     options     at top level, e.g. {"log-debug": "true"}
     """
@@ -30,11 +31,12 @@ class Handoffd:
     ready = re.compile(r"handoffd\[\d+\]: event=ready")
 
     def __init__(self, env: Env, backends=None, listens=None, upstreams=None, keys: KeyRing = None, options=None,
-                 allow_peer=(UID_APACHE,), wait: bool = True, profiles=None):
+                 allow_peer=(UID_APACHE,), wait: bool = True, profiles=None, handlers=None):
         self.env = env
         self.root = env.folder("handoffd", 0o711)
         self.run = self.root / "run"
         self.run.mkdir(mode=0o755)
+        self.handlers = handlers or {}
         self.keys = keys or KeyRing(env)
         self.backends = backends or {"demo": {"type": "demo", "delay": 1}}
         self.listens = listens or {"chat": {"backend": next(iter(self.backends))}}
@@ -65,6 +67,9 @@ class Handoffd:
                        for name, value in top.items())
         for name, values in upstreams.items():
             text += self._section("upstream", name, values)
+        for number, (name, values) in enumerate(self.handlers.items()):
+            users = {"user": str(UID_HANDLER + number)} if AS_ROOT else {}
+            text += self._section("handler", name, {**users, **values})
         for name, values in profiles.items():
             text += self._section("profile", name, values)
         for number, (name, values) in enumerate(self.backends.items()):

@@ -52,8 +52,8 @@ static struct config *load_right(const char *text)
 static void check_errors(const char *text, const char *expected)
 {
 	char *errors = NULL;
-	char wanted[2048] = "";
-	char copy[2048];
+	char wanted[4096] = "";
+	char copy[4096];
 	char *rest = copy;
 
 	snprintf(copy, sizeof(copy), "%s", expected);
@@ -277,6 +277,179 @@ static void test_output(void **state)
 	             "6: output \"passthrough\": a demo backend has no upstream whose events could be passed on");
 }
 
+#define HANDLER "handler \"figlet\" {\n command = {\"/usr/bin/figlet\"}\n}\n"
+#define PROGRAM "backend \"demo\" {\n type = handler\n handler = figlet\n}\n"
+
+static void test_handler(void **state)
+{
+	struct config *config = load_right("launcher-user = 9005\n" LISTEN PROGRAM HANDLER);
+	const struct config_handler *plain = &config->handlers[0];
+
+	(void)state;
+	assert_int_equal(config->n_handlers, 1);
+	assert_int_equal(config->user[ROLE_LAUNCHER].uid, 9005);
+	assert_int_equal(config->backends[0].type, BACKEND_HANDLER);
+	assert_int_equal(config->backends[0].handler, 0);
+	assert_string_equal(plain->name, "figlet");
+	assert_int_equal(plain->user.uid, 9005);
+	assert_int_equal(plain->command.n, 1);
+	assert_string_equal(plain->command.item[0], "/usr/bin/figlet");
+	assert_null(plain->command.item[1]);
+	assert_string_equal(plain->directory, "/");
+	assert_int_equal(plain->environment.n, 0);
+	assert_null(plain->environment.item[0]);
+	assert_string_equal(plain->policy, "");
+	assert_int_equal(plain->mode, MODE_HTTP);
+	assert_int_equal(plain->read_paths.n, 0);
+	assert_int_equal(plain->write_paths.n, 0);
+	assert_int_equal(plain->execute_paths.n, 0);
+	assert_int_equal(plain->memory, 268435456);
+	assert_int_equal(plain->cpu_time_s, 30);
+	assert_int_equal(plain->processes, 32);
+	assert_int_equal(plain->files, 64);
+	assert_int_equal(plain->file_size, 67108864);
+	assert_int_equal(plain->temporary, 16777216);
+	assert_int_equal(plain->output_bytes, 67108864);
+	assert_int_equal(plain->wall_time_s, 300);
+	assert_int_equal(plain->kill_grace_s, 2);
+	assert_int_equal(plain->concurrency, 64);
+	assert_int_equal(plain->queue, 64);
+	assert_int_equal(plain->queue_time_ms, 500);
+	assert_int_equal(plain->namespaces, LAYER_WHERE_AVAILABLE);
+	assert_int_equal(plain->cgroup, LAYER_WHERE_AVAILABLE);
+	assert_int_equal(plain->proc, PROC_PRIVATE);
+}
+
+static void test_handler_everything(void **state)
+{
+	struct config *config = load_right(
+	    LISTEN PROGRAM HANDLER
+	    "handler \"all\" {\n command = {\"/usr/bin/env\", \"-i\", \"\", \"a b\"}\n directory = \"/srv\"\n"
+	    " environment = {\"LANG=C.UTF-8\", \"EMPTY=\", \"_a1=b=c\"}\n policy = /etc/p\n user = 9006\n"
+	    " mode = sse\n read-paths = {\"/srv/a\", \"/\"}\n write-paths = {\"/var/w\"}\n"
+	    " execute-paths = {\"/opt\"}\n memory = 8589934592\n cpu-time = 1\n processes = 2\n files = 8\n"
+	    " file-size = 0\n temporary = 4096\n output-bytes = 5368709120\n wall-time = 3\n kill-grace = 0\n"
+	    " concurrency = 5\n queue = 0\n queue-time = 6\n namespaces = required\n cgroup = off\n"
+	    " proc = none\n}\n");
+	const struct config_handler *all = &config->handlers[1];
+
+	(void)state;
+	assert_string_equal(config->handlers[0].user.name, "");
+	assert_int_equal(all->command.n, 4);
+	assert_string_equal(all->command.item[2], "");
+	assert_string_equal(all->command.item[3], "a b");
+	assert_null(all->command.item[4]);
+	assert_string_equal(all->directory, "/srv");
+	assert_int_equal(all->environment.n, 3);
+	assert_string_equal(all->environment.item[2], "_a1=b=c");
+	assert_string_equal(all->policy, "/etc/p");
+	assert_int_equal(all->user.uid, 9006);
+	assert_int_equal(all->mode, MODE_SSE);
+	assert_int_equal(all->read_paths.n, 2);
+	assert_string_equal(all->read_paths.item[1], "/");
+	assert_string_equal(all->write_paths.item[0], "/var/w");
+	assert_string_equal(all->execute_paths.item[0], "/opt");
+	assert_true(all->memory == 8589934592);
+	assert_int_equal(all->cpu_time_s, 1);
+	assert_int_equal(all->processes, 2);
+	assert_int_equal(all->files, 8);
+	assert_int_equal(all->file_size, 0);
+	assert_int_equal(all->temporary, 4096);
+	assert_true(all->output_bytes == 5368709120);
+	assert_int_equal(all->wall_time_s, 3);
+	assert_int_equal(all->kill_grace_s, 0);
+	assert_int_equal(all->concurrency, 5);
+	assert_int_equal(all->queue, 0);
+	assert_int_equal(all->queue_time_ms, 6);
+	assert_int_equal(all->namespaces, LAYER_REQUIRED);
+	assert_int_equal(all->cgroup, LAYER_OFF);
+	assert_int_equal(all->proc, PROC_NONE);
+}
+
+static void test_handler_errors(void **state)
+{
+	(void)state;
+	check_errors(LISTEN PROGRAM "handler \"figlet\" {\n}\n", "9: handler \"figlet\" has no command");
+	check_errors(LISTEN PROGRAM "handler \"figlet\" {\n command = {}\n}\n", "9: handler \"figlet\" has no command");
+	check_errors(LISTEN PROGRAM "handler \"figlet\" {\n command = {figlet}\n}\n",
+	             "10: command \"figlet\": the path must be absolute");
+	check_errors(LISTEN PROGRAM HANDLER HANDLER, "12: found duplicate title 'figlet'");
+	check_errors(LISTEN PROGRAM HANDLER "handler \"a/b\" {\n command = {\"/a\"}\n}\n",
+	             "12: handler \"a/b\": a name is 1 to 32 of A-Z a-z 0-9 _ -");
+	check_errors(
+	    LISTEN PROGRAM
+	    "handler \"figlet\" {\n command = {\"/a\"}\n directory = srv\n"
+	    " environment = {A, \"1=2\",\n \"HANDOFF_ID=1\", \"B=1\", \"B=2\", \"=\"}\n"
+	    " policy = p\n user = 0\n mode = fcgi\n read-paths = {\"/a/\", \"b\"}\n write-paths = {\"/a//b\"}\n"
+	    " execute-paths = {\"\"}\n memory = 1\n cpu-time = 0\n processes = 0\n files = 7\n file-size = -1\n"
+	    " temporary = 0\n output-bytes = 0\n wall-time = 0\n kill-grace = 601\n concurrency = 0\n"
+	    " queue = -1\n queue-time = 0\n namespaces = on\n cgroup = no\n proc = all\n}\n",
+	    "11: directory \"srv\": the path must be absolute\n"
+	    "12: environment \"A\": a variable is NAME=VALUE\n"
+	    "12: environment \"1=2\": a variable's name is of letters, digits and _\n"
+	    "12: environment \"HANDOFF_ID=1\": the names that begin with HANDOFF_ are taken\n"
+	    "12: environment \"=\": a variable is NAME=VALUE\n"
+	    "12: environment \"B=2\": the name is there twice\n"
+	    "14: policy \"p\": the path must be absolute\n"
+	    "15: user \"0\": no role may run as root\n"
+	    "16: mode \"fcgi\" is not known\n"
+	    "17: read-paths \"/a/\": the path ends with /\n"
+	    "17: read-paths \"b\": the path must be absolute\n"
+	    "18: write-paths \"/a//b\": the path holds //, /./ or /../\n"
+	    "19: execute-paths \"\": the path must be absolute\n"
+	    "20: memory must be from 1048576 to 1099511627776\n"
+	    "21: cpu-time must be from 1 to 604800\n"
+	    "22: processes must be from 1 to 100000\n"
+	    "23: files must be from 8 to 65536\n"
+	    "24: file-size must be from 0 to 1099511627776\n"
+	    "25: temporary must be from 4096 to 1099511627776\n"
+	    "26: output-bytes must be from 1 to 1099511627776\n"
+	    "27: wall-time must be from 1 to 604800\n"
+	    "28: kill-grace must be from 0 to 600\n"
+	    "29: concurrency must be from 1 to 10000\n"
+	    "30: queue must be from 0 to 10000\n"
+	    "31: queue-time must be from 1 to 60000\n"
+	    "32: namespaces \"on\" is not known\n"
+	    "33: cgroup \"no\" is not known\n"
+	    "34: proc \"all\" is not known");
+}
+
+static void test_handler_backends(void **state)
+{
+	(void)state;
+	check_errors(LISTEN "backend \"demo\" {\n type = handler\n}\n" HANDLER, "5: backend \"demo\" has no handler");
+	check_errors(LISTEN "backend \"demo\" {\n type = handler\n handler = no\n}\n" HANDLER,
+	             "7: there is no section handler \"no\"");
+	check_errors(LISTEN "backend \"demo\" {\n type = demo\n handler = figlet\n}\n" HANDLER,
+	             "7: handler \"figlet\": a demo backend has none");
+	check_errors(LISTEN "backend \"demo\" {\n type = openai\n upstream = up\n handler = figlet\n}\n"
+	                    "upstream \"up\" { url = \"http://a\" }\n" HANDLER,
+	             "8: handler \"figlet\": an openai backend has none");
+	check_errors(LISTEN "backend \"demo\" {\n type = handler\n handler = figlet\n upstream = up\n}\n"
+	                    "upstream \"up\" { url = \"http://a\" }\n" HANDLER,
+	             "8: upstream \"up\": a handler backend has none");
+	check_errors(LISTEN
+	             "backend \"demo\" {\n type = handler\n handler = figlet\n output = passthrough\n}\n" HANDLER,
+	             "8: output \"passthrough\": a handler backend has no upstream whose events could be passed on");
+	check_errors(LISTEN PROGRAM "backend \"two\" {\n type = handler\n handler = figlet\n}\n" HANDLER,
+	             "11: handler \"figlet\" is that of backend \"demo\" already");
+	check_errors(LISTEN "backend \"demo\" {\n type = program\n}\n",
+	             "6: type \"program\": the types are demo, openai and handler");
+}
+
+static void test_sections_id(void **state)
+{
+	(void)state;
+	uint64_t none = config_sections_id(load_right(LISTEN BACKEND));
+	uint64_t one = config_sections_id(load_right(LISTEN BACKEND HANDLER));
+	uint64_t upstream =
+	    config_sections_id(load_right(LISTEN BACKEND "upstream \"figlet\" { url = \"http://a\" }\n"));
+
+	assert_true(none != one);
+	assert_true(one != upstream);
+	assert_true(one == config_sections_id(load_right("watchdog = 1\n" LISTEN BACKEND HANDLER)));
+}
+
 static void expect_access_log(const char *value, const char *expected)
 {
 	char text[512], path[16];
@@ -370,7 +543,7 @@ static void test_all_errors_are_reported(void **state)
 	             "9: group \"no-such-group\": no such group\n"
 	             "10: max-connections must be from 1 to 65536\n"
 	             "12: backend \"a b\": a name is 1 to 32 of A-Z a-z 0-9 _ -\n"
-	             "13: type \"other\": the types are demo and openai\n"
+	             "13: type \"other\": the types are demo, openai and handler\n"
 	             "14: workers must be from 1 to 64\n"
 	             "15: credential-file \"key\": the path must be absolute\n"
 	             "17: backend \"c\" has no upstream\n"
@@ -437,6 +610,15 @@ static void test_lengths(void **state)
 	path[100] = '\0';
 	snprintf(text, sizeof(text), "\nruntime-dir = %s\n" LISTEN BACKEND, path);
 	snprintf(expected, sizeof(expected), "2: the path of backend \"demo\"'s socket in %s is too long", path);
+	check_errors(text, expected);
+
+	/* 12 bytes longer in the path of a launcher's socket. */
+	path[77] = '\0';
+	snprintf(text, sizeof(text),
+	         "\nruntime-dir = %s\n" LISTEN BACKEND "handler \"a-name-that-is-long\" { command = {\"/a\"} }\n",
+	         path);
+	snprintf(expected, sizeof(expected),
+	         "2: the path of handler \"a-name-that-is-long\"'s socket in %s is too long", path);
 	check_errors(text, expected);
 }
 
@@ -505,6 +687,12 @@ static void test_paths(void **state)
 	assert_string_equal(path, "/run/x/streamer-demo-3.sock");
 	assert_int_equal(config_dialer_socket(config, path), 0);
 	assert_string_equal(path, "/run/x/dialer.sock");
+	config = load_right("runtime-dir = /run/x\n" LISTEN BACKEND HANDLER);
+	assert_int_equal(config_launcher_socket(config, 0, path), 0);
+	assert_string_equal(path, "/run/x/launcher-figlet.sock");
+	config->generation = 2;
+	assert_int_equal(config_launcher_socket(config, 0, path), 0);
+	assert_string_equal(path, "/run/x/launcher-figlet.2.sock");
 
 	assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
 	assert_int_equal(config_secret_path("keys", "/etc/k", path, sizeof(path)), 0);
@@ -538,13 +726,16 @@ static int remove_directory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
-	    cmocka_unit_test(test_output),   cmocka_unit_test(test_access_log),
-	    cmocka_unit_test(test_syntax),   cmocka_unit_test(test_all_errors_are_reported),
-	    cmocka_unit_test(test_request),  cmocka_unit_test(test_request_errors),
-	    cmocka_unit_test(test_required), cmocka_unit_test(test_legacy),
-	    cmocka_unit_test(test_lengths),  cmocka_unit_test(test_urls),
-	    cmocka_unit_test(test_file),     cmocka_unit_test(test_paths),
+	    cmocka_unit_test(test_defaults),       cmocka_unit_test(test_everything),
+	    cmocka_unit_test(test_output),         cmocka_unit_test(test_access_log),
+	    cmocka_unit_test(test_syntax),         cmocka_unit_test(test_all_errors_are_reported),
+	    cmocka_unit_test(test_request),        cmocka_unit_test(test_request_errors),
+	    cmocka_unit_test(test_required),       cmocka_unit_test(test_legacy),
+	    cmocka_unit_test(test_lengths),        cmocka_unit_test(test_urls),
+	    cmocka_unit_test(test_file),           cmocka_unit_test(test_paths),
+	    cmocka_unit_test(test_handler),        cmocka_unit_test(test_handler_everything),
+	    cmocka_unit_test(test_handler_errors), cmocka_unit_test(test_handler_backends),
+	    cmocka_unit_test(test_sections_id),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -467,7 +467,7 @@ static void test_every_number(void **state)
 	assert_int_equal(failures, 0);
 }
 
-/* ---------------------------------------------------------------- the supervisor, whose children inherit */
+/* ---------------------------------------------------------------- the spawners, whose children inherit */
 
 static const long denied_to_all[] = {
     SYS_ptrace,
@@ -497,56 +497,75 @@ static const long denied_to_all[] = {
     SYS_clock_settime,
     SYS_clock_adjtime,
     SYS_adjtimex,
-    SYS_personality,
-    SYS_mount,
-    SYS_umount2,
-    SYS_pivot_root,
     SYS_chroot,
     SYS_move_mount,
     SYS_fsopen,
     SYS_fsmount,
     SYS_open_tree,
     SYS_setns,
-    SYS_unshare,
     SYS_name_to_handle_at,
     SYS_open_by_handle_at,
-    SYS_mknodat,
     SYS_add_key,
     SYS_request_key,
     SYS_keyctl,
 #ifdef __x86_64__
     SYS_iopl,
     SYS_ioperm,
-    SYS_mknod,
 #endif
 };
 
-static void test_supervisor(void **state)
-{
-	struct sock_fprog program = compile("supervisor");
+/* What programs of handlers may try. */
+static const long refused_to_all[] = {
+    SYS_personality,
+    SYS_mknodat,
+#ifdef __x86_64__
+    SYS_mknod,
+#endif
+};
+static const long refused_to_programs[] = {SYS_socket, SYS_bind, SYS_connect};
 
-	(void)state;
+#define HOLDS(list, number) holds((list), sizeof(list) / sizeof((list)[0]), (number))
+
+static bool holds(const long *list, size_t n, long number)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i] == number)
+			return true;
+	return false;
+}
+
+static void check_spawner(const char *role)
+{
+	struct sock_fprog program = compile(role);
+	bool is_launcher = strcmp(role, "launcher") == 0;
+
 	for (long number = 0; number < 600; number++) {
 		struct seccomp_data data = {.arch = seccomp_arch_native(), .nr = (int)number};
-		bool denied = false;
 
 		if (is_exempt(number))
 			continue;
-		for (size_t i = 0; i < sizeof(denied_to_all) / sizeof(denied_to_all[0]); i++)
-			denied = denied || denied_to_all[i] == number;
-		if (denied) {
+		if (HOLDS(denied_to_all, number)) {
 			assert_int_equal(try_number(&program, number, -1), KILLED);
 			assert_int_equal(try_number(&program, number, 0), KILLED);
+		} else if (HOLDS(refused_to_all, number) || (is_launcher && HOLDS(refused_to_programs, number))) {
+			assert_int_equal(policy_program_run(&program, &data), SECCOMP_RET_ERRNO | EPERM);
 		} else if (expected_for(number) == ENOSYS) {
 			assert_int_equal(try_number(&program, number, 0), ENOSYS);
 		} else if (policy_program_run(&program, &data) != SECCOMP_RET_ALLOW) {
-			fail_msg("call %ld is denied to the supervisor's children", number);
+			fail_msg("call %ld is denied to the children of the %s", number, role);
 		}
 	}
 	free(program.filter);
 }
 
-static const struct probe supervisor_probes[] = {
+static void test_spawners(void **state)
+{
+	(void)state;
+	check_spawner("supervisor");
+	check_spawner("launcher");
+}
+
+static const struct probe spawner_probes[] = {
     {ALL, "sendto MSG_FASTOPEN", SYS_sendto, {-1, 0, 0, MSG_FASTOPEN, P("x"), 16}, EPERM},
     {ALL, "sendmsg MSG_FASTOPEN", SYS_sendmsg, {-1, 0, MSG_FASTOPEN}, EPERM},
     {ALL, "sendmmsg MSG_FASTOPEN", SYS_sendmmsg, {-1, 0, 1, MSG_FASTOPEN}, EPERM},
@@ -555,15 +574,23 @@ static const struct probe supervisor_probes[] = {
     {ALL, "setuid", SYS_setuid, {-1}, EINVAL},
     {ALL, "wait", SYS_wait4, {-1, 0, 0, 0}, ECHILD},
     {ALL, "execve", SYS_execve, {0, 0, 0}, EFAULT},
+    /* What a cage is made of: it reaches the kernel. */
+    {ALL, "mount", SYS_mount, {0, 0, 0, 0, 0}, EFAULT},
+    {ALL, "umount2", SYS_umount2, {0, 0}, EFAULT},
+    {ALL, "pivot_root", SYS_pivot_root, {0, 0}, EFAULT},
+    {ALL, "unshare", SYS_unshare, {0}, OK},
 };
 
-static void test_supervisor_probes(void **state)
+static void test_spawner_probes(void **state)
 {
+	static const char *const spawners[] = {"supervisor", "launcher"};
+
 	(void)state;
-	for (size_t i = 0; i < sizeof(supervisor_probes) / sizeof(supervisor_probes[0]); i++)
-		if (try_call("supervisor", &supervisor_probes[i]) != supervisor_probes[i].expected)
-			fail_msg("%s: %s", supervisor_probes[i].what,
-			         result_name(try_call("supervisor", &supervisor_probes[i])));
+	for (size_t i = 0; i < sizeof(spawner_probes) / sizeof(spawner_probes[0]); i++)
+		for (size_t k = 0; k < 2; k++)
+			if (try_call(spawners[k], &spawner_probes[i]) != spawner_probes[i].expected)
+				fail_msg("%s, %s: %s", spawners[k], spawner_probes[i].what,
+				         result_name(try_call(spawners[k], &spawner_probes[i])));
 }
 
 /* The kernel looks at 32 bits of an int and so does the filter: noise above them neither opens nor closes anything. */
@@ -628,10 +655,10 @@ static void test_foreign_entries(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_working),           cmocka_unit_test(test_answered),
-	    cmocka_unit_test(test_killing),           cmocka_unit_test(test_handler_returns),
-	    cmocka_unit_test(test_every_number),      cmocka_unit_test(test_supervisor),
-	    cmocka_unit_test(test_supervisor_probes), cmocka_unit_test(test_upper_halves),
+	    cmocka_unit_test(test_working),         cmocka_unit_test(test_answered),
+	    cmocka_unit_test(test_killing),         cmocka_unit_test(test_handler_returns),
+	    cmocka_unit_test(test_every_number),    cmocka_unit_test(test_spawners),
+	    cmocka_unit_test(test_spawner_probes),  cmocka_unit_test(test_upper_halves),
 	    cmocka_unit_test(test_foreign_entries),
 	};
 
