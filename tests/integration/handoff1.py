@@ -219,8 +219,12 @@ def make_fields(client: socket.socket, socket_path, data: bytes = b"", *, key: K
 # ---------------------------------------------------------------- descriptors
 
 def memfd(data: bytes, sealed: bool = True) -> int:
-    """A memfd holding data, sealed against everything (or not). The caller closes it."""
-    fd = os.memfd_create("handoff-test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    """A memfd holding data, sealed against everything (or not), as the module makes them. The caller closes it."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        fd = os.memfd_create("handoff-test", flags | 0x8)  # MFD_NOEXEC_SEAL
+    except OSError:
+        fd = os.memfd_create("handoff-test", flags)
     with open(os.dup(fd), "wb") as file:
         file.write(data)
     if sealed:
