@@ -58,8 +58,8 @@ class Browser:
             options.add_argument(f"--{argument}")
         connection = ChromiumRemoteConnection(f"http://127.0.0.1:{port}", "goog", "chrome", ignore_proxy=True)
         self.driver = webdriver.Remote(connection, options=options)
-        self.driver.set_script_timeout(10)
-        self.driver.set_page_load_timeout(15)
+        self.driver.set_script_timeout(30)
+        self.driver.set_page_load_timeout(60)
 
     def open(self, url: str) -> "Page":
         """A visitor who was never here before, on a desktop's screen."""

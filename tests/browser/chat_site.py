@@ -7,7 +7,7 @@ import shutil
 
 from env import ROOT, UID_FPM, Apache, Authority, Handoffd, ScriptedUpstream
 
-SPEEDS = {"chat": 30, "slow": 200}  # milliseconds between two words
+SPEEDS = {"chat": 50, "slow": 200}  # milliseconds between two words
 
 
 class ChatSite:

@@ -35,8 +35,8 @@ def test_an_answer_word_by_word(visit):
     assert page.prompt() == "" and page.focused() == "prompt"
     shown = page.growth()
     words = len(answer.split())
-    assert len({length for _, length in shown}) > words / 2, "words came in heaps"
-    assert shown[-1][0] - shown[0][0] > words * 30 * 0.7, "the answer came at once"
+    assert len({length for _, length in shown}) > words / 3, "words came in heaps"
+    assert shown[-1][0] - shown[0][0] > words * 50 * 0.6, "the answer came at once"
     assert page.protocol() == ("h2" if page.driver.current_url.startswith("https:") else "http/1.1")
 
 
@@ -230,7 +230,7 @@ def test_can_be_read(look, scheme):
 
 def test_names_for_screen_readers(look):
     page = look("slow")
-    page.send("one two")
+    page.send("one two" + " three" * 100)
     page.wait_answer("one")
     page.browser.command("Accessibility.enable")
     tree = page.browser.command("Accessibility.getFullAXTree")["nodes"]

@@ -133,6 +133,9 @@ class Apache:
                 lines.append(f"SocketHandoffKeyFile {self.keys.file()}")
             if peer is not None:
                 lines.append(f"SocketHandoffPeer {peer}")
+            # Long enough for a busy machine, on which the daemon's side may be a thread of the test. Tests of the time
+            # limits set their own.
+            lines += ["SocketHandoffConnectTimeoutMs 2000", "SocketHandoffSendTimeoutMs 2000", "SocketHandoffAcceptTimeoutMs 5000"]
             if "SocketHandoffSocket" not in conf.split("<", 1)[0]:  # sections may narrow it
                 lines.append("SocketHandoffSocket *")
         return "\n".join([*lines, conf, ""])

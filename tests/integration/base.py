@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the harness stands on: the session's folder and ports, processes that always end, watched logs, key rings."""
 import atexit
+import contextlib
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -24,12 +26,19 @@ UID_FPM = 64203 if AS_ROOT else os.geteuid()
 UID_STREAMER = 64210 if AS_ROOT else os.geteuid()
 UID_HANDLER = 64230 if AS_ROOT else os.geteuid()
 
+LOCAL_PORTS = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+PORTS = range(10000, int(LOCAL_PORTS[0])) or range(10000, 32768)
+
 SANITIZER_REPORT = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
 
+# How much longer than on an idle machine something may take before it counts as hanging.
+BUSY = 3
+
+
 def wait_for(condition, timeout: float = 10, what: str = "condition", interval: float = 0.01):
-    """The first true value of condition(); AssertionError after timeout seconds."""
-    deadline = time.monotonic() + timeout
+    """The first true value of condition(); AssertionError after timeout seconds, on a busy machine BUSY times as many."""
+    deadline = time.monotonic() + timeout * BUSY
     while True:
         value = condition()
         if value:
@@ -177,13 +186,15 @@ class Env:
         return path
 
     def port(self) -> int:
-        """A free port on loopback, each given once."""
+        """A free port on loopback, each given once. None of those that the kernel gives to connections: one of them could
+        have it before it is listened on, or meet itself where nobody is to listen."""
         while True:
-            with socket.socket() as sock:
-                sock.bind(("127.0.0.1", 0))
-                port = sock.getsockname()[1]
-            if port not in self._ports:
-                self._ports.add(port)
+            port = secrets.choice(PORTS)
+            if port in self._ports:
+                continue
+            self._ports.add(port)
+            with socket.socket() as sock, contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", port))
                 return port
 
     def start(self, arguments, log: pathlib.Path, **how) -> Process:

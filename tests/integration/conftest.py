@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures; the harness is env.py. The fixtures `stack`... are shared by the whole session: do not break them. A test
 that breaks things takes the factories."""
+import re
 import signal
 import threading
 
@@ -9,6 +10,29 @@ import pytest
 import env as harness
 import streams
 from nginx import Nginx
+
+
+# What the run with sanitizers leaves out, where it is slow and adds nothing to the normal one or to other tests of this run:
+# a pattern for the names, and the reason.
+WITHOUT_SANITIZERS = {
+    r"\[(.*-)?(worker|prefork)(-.*)?\]": "the module is the same code in each MPM: with sanitizers in event only",
+    r"test_streamer_\w+\.py::\w+\[(.*-)?http2(-.*)?\]":
+        "with sanitizers over HTTP/1.1; HTTP/2 is in test_http2.py and test_http2_hostile.py",
+    r"test_peers_\w+\.py": "what others' clients send and get is in other tests, byte for byte",
+    r"test_signers\.py": "the signers are not C; handoffctl is in test_handoffctl.py",
+    r"test_bench_stream\.py": "a test of the bench",
+    r"test_hung\.py::test_gate_notices": "sixteen seconds of waiting for a process that is stopped",
+    r"test_streamer_demo\.py::test_stop_ends_streams_with_an_error|test_e2e_crash\.py::test_sigterm_ends_in_time":
+        "ten seconds of waiting; test_streamer_flow.py does it in one",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items if harness.SANITIZE else ():
+        for pattern, reason in WITHOUT_SANITIZERS.items():
+            if re.search(pattern, item.nodeid):
+                item.add_marker(pytest.mark.skip(reason=reason))
+                break
 
 
 def pytest_configure():

@@ -326,7 +326,7 @@ class ReplySocket:
     def __init__(self, sock: socket.socket):
         self.sock = sock
 
-    def receive(self, timeout: float = 5):
+    def receive(self, timeout: float = 15):
         """The Reply; None at end of file without one (nobody holds the client any more). TimeoutError."""
         self.sock.settimeout(timeout)
         try:
@@ -391,7 +391,7 @@ class Sender:
             if large:
                 os.close(data_fd)
 
-    def closed(self, timeout: float = 2) -> bool:
+    def closed(self, timeout: float = 5) -> bool:
         """Whether the gate closes (or has closed) this connection within the time."""
         self.sock.settimeout(timeout)
         try:
@@ -453,14 +453,14 @@ class Listener:
         os.chmod(self.path, mode)
         self.sock.listen(backlog)
 
-    def accept(self, timeout: float = 5) -> socket.socket:
+    def accept(self, timeout: float = 15) -> socket.socket:
         self.sock.settimeout(timeout)
         connection, _ = self.sock.accept()
         connection.settimeout(timeout)
         self.connections.append(connection)
         return connection
 
-    def receive(self, timeout: float = 5) -> Handoff:
+    def receive(self, timeout: float = 15) -> Handoff:
         """The next handoff on any connection, new ones accepted. EOF on a connection forgets it."""
         deadline = time.monotonic() + timeout
         import select
@@ -529,7 +529,7 @@ class RawListener:
         os.chmod(self.path, mode)
         self.sock.listen(64)
 
-    def receive(self, timeout: float = 5):
+    def receive(self, timeout: float = 15):
         """(data, client socket); data b"\\0" means there was none."""
         self.sock.settimeout(timeout)
         connection, _ = self.sock.accept()

@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """handoffd under its supervisor; see env.py."""
+import functools
 import os
 import pathlib
 import re
 import signal
-import time
 
-from base import (AS_ROOT, SANITIZER_REPORT, UID_APACHE, UID_DIALER, UID_GATE, UID_HANDLER, UID_STREAMER, Env, KeyRing, Watched, alive,
-                  descendants, wait_for)
+from base import (AS_ROOT, ROOT, SANITIZER_REPORT, UID_APACHE, UID_DIALER, UID_GATE, UID_HANDLER, UID_STREAMER, Env, KeyRing,
+                  Watched, alive, descendants, open_fds, wait_for)
 from strace import traced
 
 
 # The tests run again in each mode of the filter: make check.
 SECCOMP = {"seccomp": os.environ["HANDOFF_SECCOMP"]} if "HANDOFF_SECCOMP" in os.environ else {}
+
+
+@functools.cache
+def last_counter(role: str) -> str:
+    """The last that a role logs in any case; they are in the order of metrics.h."""
+    rows = re.findall(r'X\(METRIC_\w+, "(\w+)", (\w+), (\w+),([^"]+)', (ROOT / "daemon/common/metrics.h").read_text())
+    names = [name for name, kind, label, by in rows if f"BY_{role.upper()}" in by]
+    assert names and all((kind, label) == ("COUNTER", "NONE") for name, kind, label, _ in rows if name == names[-1])
+    return names[-1]
 
 
 class Handoffd:
@@ -123,6 +132,12 @@ class Handoffd:
         self.stop()
         assert kind is not None or not (found := self.undeclared()), "undeclared log lines:\n" + "\n".join(found)
 
+    def wait_introduced(self) -> None:
+        """Until the gate knows all the others, and has their pages of counters: then it opens nothing more by itself."""
+        known = 1 + len(self.roles()["streamer"])
+        wait_for(lambda: sum("memfd:handoffd-metrics" in path for path in open_fds(self.pid("gate")).values()) >= known, 5,
+                 "the pages of counters")
+
     # -- roles
 
     def roles(self) -> dict:
@@ -176,8 +191,7 @@ class Handoffd:
         pid, since = self.pid(role, backend), self.log.position()
         os.kill(pid, signal.SIGUSR1)
         pattern = rf"handoffd-{role}\[{pid}\]: .*event=counter\b"
-        self.log.wait(pattern, 5, since)
-        time.sleep(0.05)
+        self.log.wait(rf"{pattern} name={last_counter(role)} ", 5, since)
         result = {}
         for line in self.log.find(pattern, since):
             fields = dict(re.findall(r"(\w+)=(\S+)", line))

@@ -21,6 +21,7 @@ import os
 import pathlib
 import select
 import socket
+import time
 
 import application
 import handoff1
@@ -173,8 +174,8 @@ class Site(Apache):
     def listener(self, path=None, **how) -> handoff1.Listener:
         return handoff1.Listener(path or self.path, **how)
 
-    def quiet(self, gate, seconds=0.1) -> bool:
-        """Whether no handoff arrives."""
+    def quiet(self, gate, seconds=0.02) -> bool:
+        """Whether no handoff arrives; after an answer of Apache's it would be there already."""
         try:
             handoff = gate.receive(seconds)
         except TimeoutError:
@@ -182,7 +183,16 @@ class Site(Apache):
         handoff.close()
         return False
 
-    def serve(self, gate, count=1, timeout=5) -> list:
+    def handoff_or_answer(self, gate, sock, timeout=15):
+        """The handoff that comes, None when Apache answers the client itself."""
+        deadline = time.monotonic() + timeout
+        while not ready(sock):
+            with contextlib.suppress(TimeoutError):
+                return gate.receive(0.01)
+            assert time.monotonic() < deadline, "neither a handoff nor an answer"
+        return None
+
+    def serve(self, gate, count=1, timeout=15) -> list:
         """Accept and answer so many handoffs; what came."""
         served = []
         for number in range(count):
@@ -231,7 +241,6 @@ AddOutputFilter INCLUDES .shtml
     SetHandler "proxy:http://127.0.0.1:@backend@"
 </FilesMatch>
 SocketHandoffBindingHeader X-Edge-Binding
-SocketHandoffConnectTimeoutMs 300
 LimitRequestFieldSize 65536
 RewriteEngine On
 """

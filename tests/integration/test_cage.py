@@ -154,7 +154,7 @@ def test_not_dumpable(family, role):
 def test_descriptors(family, role):
     # Its own page of counters; the gate has those of streamer and dialer, as soon as they have come.
     metrics = ["/memfd:handoffd-metrics (deleted)"] * (2 if role == "gate" else 1)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while (links := open_fds(family.pids[role])) and time.monotonic() < deadline:
         if [link for link in links.values() if link.startswith("/memfd:")] == metrics:
             break

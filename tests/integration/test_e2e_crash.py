@@ -23,7 +23,7 @@ def site(handoffd_factory, apache_factory, fpm):
     return apache
 
 
-def ask_until_served(apache, page="quick", within=3):
+def ask_until_served(apache, page="quick", within=15):
     """A request that may meet a clean 503 while a role is being introduced again, but is served soon."""
     deadline = time.monotonic() + within
     while True:
@@ -61,7 +61,7 @@ def test_killed_streamer_closes_its_clients_only(site):
     with client, pytest.raises(HttpError) as error:
         client.response()
     assert error.value.incomplete, error.value
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 9
     ask_until_served(site, "slow")
 
 
@@ -70,7 +70,7 @@ def test_kill_again_and_again(site):
     site.daemon.expect("event=crashed role=streamer")
     for _ in range(3):
         site.daemon.kill("streamer", "quick")
-    ask_until_served(site, within=10)
+    ask_until_served(site)
 
 
 def outcome_of(client) -> str:

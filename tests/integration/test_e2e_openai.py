@@ -156,8 +156,8 @@ def test_error_inside_a_stream(world, prompt):
 def test_silent_upstream(world):
     started = time.monotonic()
     response = world.ask("silent", "hello?")
-    assert response.status == 504 and 1.5 < time.monotonic() - started < 5
-    assert world.silent.connections[-1].gone.wait(2), "the request goes on"
+    assert response.status == 504 and 1.5 < time.monotonic() - started < 9
+    assert world.silent.connections[-1].gone.wait(9), "the request goes on"
 
 
 def test_client_that_leaves_cancels_the_upstream(world):
@@ -171,7 +171,7 @@ def test_client_that_leaves_cancels_the_upstream(world):
         connection = server.wait_connections(count + 1)[-1]
         wait_for(lambda: connection.request, 5, "the request at the upstream")
         client.close()
-        assert connection.gone.wait(1), "the upstream call goes on"
+        assert connection.gone.wait(4), "the upstream call goes on"
         assert "outcome=client-gone" in world.daemon.log.wait("event=stream-end", 2, since)[0]
 
 

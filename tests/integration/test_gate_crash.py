@@ -175,7 +175,7 @@ def test_stalled_streamer(start):
         with Sender(daemon.path()) as sender, tcp_pair() as pair:
             started = time.monotonic()
             reply = sender.handoff(pair.server, PROMPT, key=handoff1.Key()).receive()
-            assert reply.reason == "token-mac" and time.monotonic() - started < 1
+            assert reply.reason == "token-mac" and time.monotonic() - started < 3
     finally:
         os.kill(streamer, signal.SIGCONT)
     rest = [reply.receive() for reply in replies if reply not in refused]

@@ -40,6 +40,7 @@ class Gate:
         self.pid = self.daemon.pid("gate")
         self.path = self.daemon.path("legacy")
         self.serve()
+        self.daemon.wait_introduced()
         time.sleep(0.1)
         self.fds = self.count_fds()
 
@@ -184,9 +185,9 @@ def test_silent_sender(gate):
     with connect(gate.path) as silent, connect(gate.path) as half, tcp_pair() as pair:
         socket.send_fds(half, [b"{"], [pair.server.fileno()])
         pair.server.close()
-        assert b"[DONE]" in hand_off(gate.path, b"{}") and time.monotonic() - start < 3
-        silent.settimeout(8)
-        assert silent.recv(1) == b"" and 4.5 < time.monotonic() - start < 7
+        assert b"[DONE]" in hand_off(gate.path, b"{}") and time.monotonic() - start < 4
+        silent.settimeout(20)
+        assert silent.recv(1) == b"" and 4.5 < time.monotonic() - start < 12
         assert read_all(pair.client) == b""
     assert len(gate.daemon.log.wait("event=refused reason=message-malformed", since=since, count=2)) == 2
 
@@ -226,6 +227,7 @@ def test_slots_are_used_again(env, gate):
                                                   "max-connections": 8}})
     held = []
     with daemon:
+        daemon.wait_introduced()
         pid = daemon.pid("gate")
         before = len(os.listdir(f"/proc/{pid}/fd"))
         for _ in range(3):
@@ -263,7 +265,7 @@ def test_stalled_pool(env, in_threads, pause):
 
         def later():
             assert hand_off(daemon.path("other"), b"{}").endswith(b"0\r\n\r\n")
-            assert time.monotonic() - start < 1.5
+            assert time.monotonic() - start < 3
             time.sleep(max(start + pause - time.monotonic(), 0))
             os.kill(streamer, signal.SIGCONT)
         start = time.monotonic()
@@ -273,7 +275,8 @@ def test_stalled_pool(env, in_threads, pause):
         assert (b"" in answers) == (pause > 1)
         refusals = daemon.log.find("event=refused reason=no-streamer")
         assert len(refusals) == answers.count(b"")
-        assert hand_off(daemon.path("demo"), data) in whole
+        again = hand_off(daemon.path("demo"), data)
+        assert again.partition(b"\r\n\r\n")[2] == whole[0].partition(b"\r\n\r\n")[2]  # the heads have their Date
         assert daemon.pid("gate") == pid
 
 

@@ -21,13 +21,13 @@ def stopped(pid: int) -> None:
 
 @pytest.mark.parametrize("role", ["gate", "dialer", "streamer"])
 def test_replaced_by_the_supervisor(handoffd_factory, role):
-    daemon = handoffd_factory(options={"watchdog": "1"}, allow_peer=(os.geteuid(),))
+    daemon = handoffd_factory(options={"watchdog": "2"}, allow_peer=(os.geteuid(),))
     others = {name: pids for name, pids in daemon.roles().items() if name != role}
     pid = daemon.pid(role)
     daemon.expect(rf"event=hung role={role}", rf"event=crashed role={role} .*signal=9")
     since = daemon.log.position()
     stopped(pid)
-    daemon.log.wait(rf"handoffd\[\d+\]: event=hung role={role} .*pid={pid} seconds=1", 5, since)
+    daemon.log.wait(rf"handoffd\[\d+\]: event=hung role={role} .*pid={pid} seconds=2", 5, since)
     daemon.log.wait(rf"event=role-ready role={role} ", 10, since)
     assert not harness.alive(pid)
     assert {name: pids for name, pids in daemon.roles().items() if name != role} == others
@@ -35,9 +35,9 @@ def test_replaced_by_the_supervisor(handoffd_factory, role):
 
 
 def test_nobody_is_replaced_while_all_are_alive(handoffd_factory):
-    daemon = handoffd_factory(options={"watchdog": "1"})
+    daemon = handoffd_factory(options={"watchdog": "2"})
     before = daemon.roles()
-    time.sleep(2.5)
+    time.sleep(3.5)
     assert daemon.roles() == before
     assert not daemon.log.find("event=hung")
 
@@ -84,38 +84,29 @@ def test_a_start_that_hangs(handoffd_factory, env):
             supervisor.wait(20)
 
 
-def test_gate_turns_to_others(handoffd_factory):
-    """Of two streamers one hangs: the gate notices within seconds, and has it back when it goes on."""
+def test_gate_notices(handoffd_factory):
+    """Of two streamers one hangs, and the dialer: the gate notices within seconds, turns to the other streamer, and has them
+    back when they go on."""
     daemon = handoffd_factory(backends={"demo": {"type": "demo", "delay": 1, "workers": 2}}, options={"watchdog": "0"},
                               allow_peer=(os.geteuid(),))
-    pid = daemon.roles()["streamer"][0]
-    daemon.expect(r"event=peer-lost role=streamer .*detail=hangs")
+    pids = {"streamer": daemon.roles()["streamer"][0], "dialer": daemon.pid("dialer")}
+    daemon.expect(r"event=peer-lost role=(streamer .*|dialer )detail=hangs")
     since = daemon.log.position()
-    stopped(pid)
+    for pid in pids.values():
+        stopped(pid)
     try:
         daemon.log.wait(r"event=peer-lost role=streamer .*detail=hangs", 25, since)
-        assert daemon.counters("gate")["handoffd_peer_hung_total"] == 1
+        daemon.log.wait(r"event=peer-lost role=dialer detail=hangs", 25, since)
+        assert daemon.counters("gate")["handoffd_peer_hung_total"] == 2
         assert all(serves(daemon) for _ in range(20))
     finally:
         since = daemon.log.position()
-        os.kill(pid, signal.SIGCONT)
-    daemon.log.wait(r"event=peer-connected role=streamer", 5, since)
+        for pid in pids.values():
+            os.kill(pid, signal.SIGCONT)
+    for role in pids:
+        daemon.log.wait(rf"event=peer-connected role={role}", 5, since)
     assert all(serves(daemon) for _ in range(4))
-    assert daemon.roles()["streamer"][0] == pid
-
-
-def test_gate_notices_a_hanging_dialer(handoffd_factory):
-    daemon = handoffd_factory(options={"watchdog": "0"})
-    pid = daemon.pid("dialer")
-    daemon.expect(r"event=peer-lost role=dialer detail=hangs")
-    since = daemon.log.position()
-    stopped(pid)
-    try:
-        daemon.log.wait(r"event=peer-lost role=dialer detail=hangs", 25, since)
-    finally:
-        since = daemon.log.position()
-        os.kill(pid, signal.SIGCONT)
-    daemon.log.wait(r"event=peer-connected role=dialer", 5, since)
+    assert pids == {"streamer": daemon.roles()["streamer"][0], "dialer": daemon.pid("dialer")}
 
 
 def test_supervisor_gives_signs_of_life(env, handoffd_factory):
@@ -135,7 +126,7 @@ def test_supervisor_gives_signs_of_life(env, handoffd_factory):
             assert set(heard) == {"READY=1", "WATCHDOG=1"}
             started = time.monotonic()
             assert [notify.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
-            assert 0.3 < time.monotonic() - started < 2
+            assert 0.3 < time.monotonic() - started < 4
             process.terminate()
             while notify.recv(100) != b"STOPPING=1":
                 pass

@@ -176,7 +176,7 @@ def test_time_limit_of_a_place(merging):
         started = time.monotonic()
         future = merging.ask(merging.plan(), path="/on/hurried/app.php")
         handoff = gate.receive()
-        assert future.result().status == 503 and time.monotonic() - started < 0.6
+        assert future.result().status == 503 and time.monotonic() - started < 2
         handoff.close()
 
 

@@ -21,8 +21,6 @@ from receiver import ROGUE_UID, Answer, Site, as_uid, read_all, ready
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Apache, php-fpm and listeners under several uids need root")
 
 CONFIG = """
-SocketHandoffConnectTimeoutMs 300
-SocketHandoffAcceptTimeoutMs 600
 AddHandler send-as-is asis
 MergeTrailers On
 <Location /dressed>
@@ -33,9 +31,13 @@ MergeTrailers On
 </Location>
 <Location /hurried>
     SocketHandoffMaxRetries 0
+    SocketHandoffConnectTimeoutMs 300
     SocketHandoffAcceptTimeoutMs 100
 </Location>
-AliasMatch ^/(dressed|hurried)/app.php @docroot@/app.php
+<Location /patient>
+    SocketHandoffMaxRetries 10
+</Location>
+AliasMatch ^/(dressed|hurried|patient)/app.php @docroot@/app.php
 <Directory @docroot@/index>
     DirectoryIndex app.php
     SetEnv HANDOFF_BINDING from-the-configuration
@@ -450,7 +452,7 @@ def test_nobody_listens(site):
 
 
 def test_somebody_listens_a_moment_later(site):
-    future = site.ask(site.plan(), path="/app.php")
+    future = site.ask(site.plan(), path="/patient/app.php")
     time.sleep(0.015)
     with site.listener() as gate:
         handoff = gate.receive()
@@ -478,8 +480,8 @@ def test_full_backlog(site):
     with site.listener(backlog=1) as gate:
         filled = fill(site.path)
         started = time.monotonic()
-        assert site.fetch(site.target(site.plan())).status == 503
-        assert 0.25 < time.monotonic() - started < 3
+        assert site.fetch(site.target(site.plan(), "/hurried/app.php")).status == 503
+        assert 0.25 < time.monotonic() - started < 1.5
         future = site.ask(site.plan())
         time.sleep(0.1)
         for sock in filled:

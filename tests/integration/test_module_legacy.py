@@ -24,7 +24,6 @@ CONFIG = """
 SocketHandoffProtocol raw
 SocketHandoffRequireToken Off
 SocketHandoffEnabled On
-SocketHandoffConnectTimeoutMs 100
 <Location /off>
     SocketHandoffEnabled Off
 </Location>

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Apache, php-fpm and l
 
 SECRET = "secret-of-the-application"
 CONFIG = """
-SocketHandoffConnectTimeoutMs 300
 <Location /small>
     SocketHandoffMaxData 1000
 </Location>

@@ -27,24 +27,49 @@ from receiver import Site
 
 LONG = os.environ.get("HANDOFF_LONG") == "1"
 ACCEPT = 0.25    # SocketHandoffAcceptTimeoutMs
-DEADLINE = 2.5   # connect, send and accept time together are 0.55 s; the rest is for PHP and a busy machine
+DEADLINE = 6     # connect, send and accept time together are 0.55 s; the rest is for PHP and a busy machine
 CONF = "SocketHandoffConnectTimeoutMs 100\nSocketHandoffSendTimeoutMs 200\nSocketHandoffAcceptTimeoutMs 250\n"
+# The same for a part of the site: elsewhere nobody is refused because the machine is busy.
+HURRIED = f"<Location /hurried>\n{CONF}</Location>\nAliasMatch ^/hurried/app.php @docroot@/app.php\n"
 HARM = "reason=(no-streamer|daemon-unreachable|daemon-timeout|stopping|client-gone)"
 DEATH = r"event=crashed role=(gate|streamer) .*signal=9"
 
 
 @pytest.fixture
-def site(handoffd_factory, apache_factory, fpm):
-    """Apache, php-fpm and handoffd; .reference is what a whole stream looks like."""
-    daemon = handoffd_factory({"demo": {"type": "demo", "delay": 1}})
-    apache = apache_factory(php="fpm", fpm=fpm, keys=daemon.keys, conf=CONF)
-    apache.chat_page(daemon)
-    apache.daemon = daemon
-    apache.expect(HARM)
-    daemon.expect(DEATH)
-    apache.reference = Reference(apache.port)
-    yield apache
-    ask_until_whole(apache)
+def make_site(handoffd_factory, apache_factory, fpm):
+    """make_site(conf): Apache, php-fpm and handoffd; .reference is what a whole stream looks like."""
+    def make(conf):
+        daemon = handoffd_factory({"demo": {"type": "demo", "delay": 1}})
+        apache = apache_factory(php="fpm", fpm=fpm, keys=daemon.keys, conf=conf)
+        apache.chat_page(daemon)
+        apache.daemon = daemon
+        apache.expect(HARM)
+        daemon.expect(DEATH)
+        apache.reference = Reference(apache.port)
+        return apache
+    return make
+
+
+@pytest.fixture
+def site(make_site):
+    """One whose Apache waits for the daemon for a moment only."""
+    made = make_site(CONF)
+    yield made
+    ask_until_whole(made)
+
+
+@pytest.fixture
+def patient(make_site):
+    """One whose Apache waits long enough for a busy machine: where nobody is stopped nobody is refused for that."""
+    made = make_site("")
+    yield made
+    ask_until_whole(made)
+
+
+@pytest.fixture
+def disturbed(request, action):
+    """Whoever waits for a process that is stopped must give up; one that is killed is not waited for."""
+    return request.getfixturevalue("patient" if action == "KILL" else "site")
 
 
 def ask(site, prompt: str = "p" * len(Reference.PROMPT)) -> str:
@@ -108,7 +133,8 @@ def allowed(role: str, action: str, step: tuple, order: list) -> set:
 
 @pytest.mark.parametrize("action", ["KILL", "STOP"])
 @pytest.mark.parametrize("role", ["gate", "streamer"])
-def test_at_each_call(site, role, action):
+def test_at_each_call(disturbed, role, action):
+    site = disturbed
     daemon, deaths, seen = site.daemon, Deaths(site.daemon), {}
     ask_until_whole(site)  # Apache's connection is open and everything loaded
     order = steps(site, role, 8 if role == "gate" else 4)
@@ -122,7 +148,7 @@ def test_at_each_call(site, role, action):
                 waker.start()
             outcome = ask(site)
             # Calls that come after the answer: nobody is harmed by what happens then.
-            wait_for(gone_off, 2, f"{role} at {step}") if action == "KILL" else waker.join()
+            wait_for(gone_off, 5, f"{role} at {step}") if action == "KILL" else waker.join()
         wake(pid)
         assert outcome in allowed(role, action, step, order), f"{outcome} after {action} of the {role} at {step}"
         seen[step] = outcome
@@ -136,7 +162,8 @@ def test_at_each_call(site, role, action):
 @pytest.mark.parametrize("role, call, number", [
     ("gate", "recvmsg", 5), ("gate", "sendmsg", 5), ("gate", "close", 9),
     ("streamer", "recvmsg", 5), ("streamer", "sendmsg", 40), ("streamer", "close", 9)])
-def test_under_load(site, role, call, number, action):
+def test_under_load(disturbed, role, call, number, action):
+    site = disturbed
     deaths = Deaths(site.daemon)
     with Load(site.reference, 8, DEADLINE, least=40) as load:
         for round_number in range(20 if LONG else 1):
@@ -253,12 +280,12 @@ def test_at_random(site):
 
 # ---------------------------------------------------------------- restarts in a loop
 
-def test_graceful_in_a_loop(site):
+def test_graceful_in_a_loop(patient):
     """Nobody notices."""
-    with Load(site.reference, 8, DEADLINE, least=60) as load:
+    with Load(patient.reference, 8, DEADLINE, least=60) as load:
         for _ in range(60 if LONG else 4):
             time.sleep(0.15)
-            site.graceful()
+            patient.graceful()
     assert set(load.seen()) == {"whole"}, load.seen()
 
 
@@ -319,7 +346,7 @@ class StandIn(threading.Thread):
         self.known.add(handoff.data)
 
     def _late(self, handoff):
-        handoff.reply_socket.settimeout(5)
+        handoff.reply_socket.settimeout(15)
         assert handoff.reply_socket.recv(1) == b"", "Apache waits no more"
         try:
             handoff.accept()
@@ -345,7 +372,7 @@ class StandIn(threading.Thread):
     def stop(self) -> None:
         self.ended.set()
         for thread in [self, *self.dealing]:
-            thread.join(5)
+            thread.join(15)
         self.listener.close()
         if self.errors:
             raise self.errors[0]
@@ -369,7 +396,7 @@ EXPECTED = {"whole": {"whole"}, "refused": {"refused"}, "dropped-once": {"whole"
 @pytest.mark.parametrize("mpm", ["event", "prefork"])
 def test_each_fate_under_load(factory, in_threads, mpm):
     """The module's half: whatever a daemon does at whichever step, each client gets the one answer that follows."""
-    site = factory(Site, mpm, CONF, workers=50)
+    site = factory(Site, mpm, HURRIED, workers=50)
     site.expect(HARM)
     stand_in = StandIn(site)
     stand_in.start()
@@ -379,11 +406,12 @@ def test_each_fate_under_load(factory, in_threads, mpm):
             for turn in range(80 if LONG else 8):
                 fate = StandIn.FATES[(number + turn) % len(StandIn.FATES)]
                 started = time.monotonic()
-                with Client(site.port) as client:
-                    client.send(get(site.target(site.plan(f"{fate} {number}-{turn}"))))
+                path = "/hurried/app.php" if fate in ("late", "at-the-deadline") else "/app.php"
+                with Client(site.port, timeout=20) as client:
+                    client.send(get(site.target(site.plan(f"{fate} {number}-{turn}"), path)))
                     seen = outcome_of(client.read_all(), fate)
                 assert seen in EXPECTED[fate], f"{fate}: {seen}"
-                assert time.monotonic() - started < DEADLINE
+                assert fate not in ("late", "dropped", "refused") or time.monotonic() - started < DEADLINE
         return run
     in_threads([client(number) for number in range(16)], timeout=300)
     stand_in.stop()
@@ -395,12 +423,12 @@ def test_each_fate_under_load(factory, in_threads, mpm):
 
 def test_full_backlog_under_load(factory, in_threads):
     """Nobody accepts and the backlog is full: 503 in time; as soon as there is room all are served."""
-    site = factory(Site, "event", CONF)
+    site = factory(Site, "event", HURRIED)
     site.expect("reason=daemon-(unreachable|timeout)")
     with site.listener(backlog=0) as gate:
         def refused():
             started = time.monotonic()
-            assert site.fetch(site.target(site.plan())).status == 503
+            assert site.fetch(site.target(site.plan(), "/hurried/app.php")).status == 503
             return time.monotonic() - started
         taken = in_threads([refused] * 16)
         assert max(taken) < DEADLINE, taken
@@ -438,14 +466,14 @@ def test_descriptors_in_flight(factory, in_threads):
     """A daemon that does not read keeps descriptors in flight, of which Apache's user may have as many as its processes
     may have open files. Beyond that the kernel refuses to send: 503, and nobody's client is lost with it."""
     with few_open_files(128):
-        site = factory(Site, "event", CONF + "SocketHandoffAcceptTimeoutMs 50\n", workers=25)
+        site = factory(Site, "event", HURRIED.replace(" 250\n", " 50\n"), workers=25)
     site.expect("reason=daemon-(unreachable|timeout)")
 
-    def ask():
-        return site.fetch(site.target(site.plan())).status
+    def ask(path="/app.php"):
+        return site.fetch(site.target(site.plan(), path)).status
     with site.listener() as gate:
         for _ in range(10):
-            assert in_threads([ask] * 8) == [503] * 8
+            assert in_threads([lambda: ask("/hurried/app.php")] * 8) == [503] * 8
         assert site.error_log.find("Too many references"), "the limit was not met"
         server = threading.Thread(target=stubborn, args=(site, gate, 20), daemon=True)
         server.start()
@@ -460,19 +488,19 @@ def descriptors(site) -> dict:
     return {"apache": sum(len(open_fds(pid)) for pid in children(site.process.pid)), **counts}
 
 
-def test_no_descriptor_more(site):
+def test_no_descriptor_more(patient):
     """After 2,000 handoffs (10,000 in the long form) no process holds one more than after 200. The connections between
     Apache and the gate are kept: as many as there were handoffs at the same moment, one end here, one there."""
     clients = 8
-    with Load(site.reference, clients, DEADLINE, least=200):
+    with Load(patient.reference, clients, DEADLINE, least=200):
         pass
-    before = descriptors(site)
-    with Load(site.reference, clients, DEADLINE, least=10000 if LONG else 2000) as load:
+    before = descriptors(patient)
+    with Load(patient.reference, clients, DEADLINE, least=10000 if LONG else 2000) as load:
         pass
     assert set(load.seen()) == {"whole"}, load.seen()
 
     def no_more() -> bool:
-        more = {name: count - before[name] for name, count in descriptors(site).items()}
+        more = {name: count - before[name] for name, count in descriptors(patient).items()}
         kept = more.pop("gate")
         return kept <= clients and more.pop("apache") <= kept and not any(count > 0 for count in more.values())
-    wait_for(no_more, 5, f"as few as {before}, now {descriptors(site)}")
+    wait_for(no_more, 5, f"as few as {before}, now {descriptors(patient)}")

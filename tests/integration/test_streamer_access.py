@@ -64,8 +64,8 @@ def test_json(logged):
         received = len(made.raw)
     assert path.stat().st_mode & 0o777 == 0o640
     written = datetime.datetime.fromisoformat(entry.pop("time").replace("Z", "+00:00")).timestamp()
-    assert abs(written - begun) < 1
-    assert 15 <= entry.pop("duration_ms") < 2000 and 0 <= entry.pop("first_byte_ms") < 500 and entry.pop("id") > 0
+    assert abs(written - begun) < 15
+    assert 15 <= entry.pop("duration_ms") < 15000 and 0 <= entry.pop("first_byte_ms") < 5000 and entry.pop("id") > 0
     assert entry == {"request": "req-1", "backend": "demo", "client": "2001:db8::7", "server": "www.example.org",
                      "subject": "user-42", "method": "POST", "target": "/chat?a=b", "protocol": "HTTP/1.1", "status": 200,
                      "bytes": received, "outcome": "done", "relayed": False, "usage": "absent"}
@@ -228,6 +228,7 @@ def test_usage_that_is_none(scripted, usage):
     assert usage_of(daemon)["usage"] == "estimated"
 
 
+@pytest.mark.parametrize("scripted", ["http1"], indirect=True)  # nginx sends the head with the first of the body
 def test_absent(scripted):
     """Nothing came: that is not nought tokens."""
     def script(connection):

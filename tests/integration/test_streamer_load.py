@@ -67,8 +67,7 @@ def test_concurrent_streams_complete(handoffd_factory):
     clients = hand_off(daemon, STREAMS)
     for number, raw in enumerate(read_all(clients, 60)):
         assert parse_response(raw).text() == f"stream {number}" + TEXT
-    counters = daemon.counters("streamer")
-    assert counters["handoffd_streams_total/done"] == STREAMS
+    wait_for(lambda: daemon.counters("streamer").get("handoffd_streams_total/done") == STREAMS, 5, "all streams ended well")
     wait_for(lambda: len(daemon.log.find("event=stream-end")) > 0, 5)
 
 

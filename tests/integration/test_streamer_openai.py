@@ -206,7 +206,7 @@ def test_done_ends_the_stream_though_the_upstream_does_not(scripted):
         connection.head()
         connection.event("a")
         connection.chunk(b"data: [DONE]\n\n")
-        assert connection.wait_gone(5), "the connection was never given up"
+        assert connection.wait_gone(15), "the connection was never given up"
     upstream, daemon = scripted(script)
     start = time.monotonic()
     assert exchange(daemon, prompt_data("x")).text() == "a"
@@ -260,6 +260,7 @@ def test_idle_timeout(scripted):
     wait_for(lambda: upstream.connections[0].gone.is_set(), 1, "end of the upstream call")
 
 
+@only_http1  # nginx sends the head with the first of the body
 def test_status_then_silence_sends_the_head(scripted):
     def script(connection):
         connection.read_request()
@@ -276,7 +277,7 @@ def test_nobody_listens(openai_factory, env):
     start = time.monotonic()
     response = exchange(daemon, prompt_data("x"))
     assert response.status == 502 and response.error()["code"] == "upstream-error"
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 6
 
 
 @pytest.mark.parametrize("when", ["before the head", "after the head", "during the stream"])
@@ -293,12 +294,12 @@ def test_client_leaving_cancels_the_call(scripted, when):
         connection.wait_gone()
     upstream, daemon = scripted(script)
     with Exchange(daemon, prompt_data("x")) as made:
-        assert arrived.wait(5)
+        assert arrived.wait(15)
         if when == "during the stream":
             made.read_until(b'"a"')
     start = time.monotonic()
     wait_for(lambda: upstream.connections[0].gone.is_set(), 1, "end of the upstream call")
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3
     daemon.log.wait("event=stream-end .*outcome=client-gone", 1)
 
 

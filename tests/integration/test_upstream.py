@@ -223,7 +223,7 @@ def test_no_connection_becomes_free(scripted):
         started = time.monotonic()
         response = exchange(daemon, prompt_data("1"))
         assert response.status == 503 and response.header("Retry-After") == "1"
-        assert 0.6 < time.monotonic() - started < 3
+        assert 0.6 < time.monotonic() - started < 6
     # That was no fault of the upstream.
     assert exchange(daemon, prompt_data("2")).text() == "ok"
 

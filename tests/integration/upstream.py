@@ -16,8 +16,9 @@ NPM = pathlib.Path(__file__).parent / "npm"
 
 @functools.cache
 def npm_install(build: pathlib.Path):
-    """Install tests/integration/npm into BUILD/npm once; one attempt a run. Returns the folder, or the reason why there is none."""
-    target = build / "npm"
+    """Install tests/integration/npm into BUILD/npm once, for BUILD/sanitize too; one attempt a run. Returns the folder, or the
+    reason why there is none."""
+    target = (build.parent if build.name == "sanitize" else build) / "npm"
     lock = (NPM / "package-lock.json").read_text()
     if (target / ".installed").exists() and (target / ".installed").read_text() == lock:
         return target
@@ -118,8 +119,8 @@ class ScriptedConnection:
         self.chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
 
     def done(self) -> None:
-        self.chunk(b"data: [DONE]\n\n")
-        self.send(b"0\r\n\r\n")
+        """In one piece: when the client has its [DONE] the connection is free for the next request."""
+        self.send(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
     def wait_gone(self, timeout: float = 10) -> bool:
         """Whether the other side leaves within the time."""
