@@ -205,15 +205,16 @@ demo: demo-packages
 check-packages:
 	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO) $(PACKAGES_CHECK) $(PACKAGES_DEB) $(PACKAGES_VM) $(PACKAGES_NPM))
 
-# Static first, then what runs longest last; each stage ends with its runner's own closing lines.
+# Static parts beside each other, then what runs longest; each stage ends with its runner's own closing lines.
 check: check-packages
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(if $(CI),WERROR=1)
-	@$(MAKE) --no-print-directory lint hardening systemd-check manual vectors php
-	@$(MAKE) --no-print-directory unit model
-	@$(MAKE) --no-print-directory walls-check
-	@$(MAKE) --no-print-directory unit-sanitize fuzz
+	@$(MAKE) --no-print-directory -j$$(nproc) --output-sync=target \
+		walls-check lint unit unit-sanitize model fuzz php hardening systemd-check manual vectors
 	@$(MAKE) --no-print-directory integration-sanitize
 	@$(MAKE) --no-print-directory integration integration-modes
+
+# Of another make: all cores, or a share of the jobs of the one that runs it beside others.
+JOBS       = $(if $(findstring --jobserver,$(MAKEFLAGS)),,-j$$(nproc))
 
 C_SOURCES := $(shell git ls-files '*.c' 2>/dev/null)
 C_HEADERS := $(shell git ls-files '*.h' 2>/dev/null)
@@ -226,12 +227,12 @@ format:
 lint:
 	@clang-format --dry-run -Werror $(C_SOURCES) $(C_HEADERS)
 	@shellcheck $(SHELL_SCRIPTS)
-	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	@cppcheck --quiet -j$$(nproc) --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppressions-list=.cppcheck -I. -D__x86_64__ -D__linux__ '-D__VA_OPT__(x)=x' $(TIDY_SOURCES)
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$$(nproc) -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
 		-std=gnu17 -D_GNU_SOURCE -I. $(APACHE_CFLAGS) -DHANDOFFD_VERSION="\"\"" -DHANDOFFD_LIBEXECDIR="\"\"" -DHANDOFFD_CONFIG="\"\"" -DHANDOFFD_POLICY_DIR="\"\"" -DHANDOFFD_UNITDIR="\"\"" 2>$(BUILD)/tidy.$$$$.log \
 		|| { cat $(BUILD)/tidy.$$$$.log; exit 1; }' tidy
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/clang CC=clang WERROR=1 all
 	@$(BUILD)/clang/bin/handoff-policy -b lint >$(BUILD)/policy-lint.log || { cat $(BUILD)/policy-lint.log; exit 1; }
 	@echo "lint: no findings"
 
@@ -252,7 +253,7 @@ unit: $(UNIT_BINS)
 	@set -e; for t in $(UNIT_BINS); do echo "== $$t"; $$t; done
 
 unit-sanitize:
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize SANITIZE=1 unit
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=1 unit
 
 # PSR-12, and PHPUnit with ext-sodium and without.
 php:

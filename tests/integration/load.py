@@ -76,11 +76,13 @@ class Reference:
 
 
 class Load:
-    """So many clients from __enter__ to __exit__. deadline: seconds after which a refusal comes too late."""
+    """So many clients from __enter__ to __exit__, and on until there were `least` whole streams. deadline: seconds after which
+    a refusal comes too late."""
 
     def __init__(self, reference: Reference, clients: int = 8, deadline: float = 5, least: int = 0):
         self.reference, self.deadline, self.least = reference, deadline, least
         self.outcomes, self.errors = [], []  # of (outcome, seconds)
+        self.whole = 0
         self._stop, self._number, self._lock = threading.Event(), 0, threading.Lock()
         self._threads = [threading.Thread(target=self._client, daemon=True) for _ in range(clients)]
 
@@ -95,9 +97,11 @@ class Load:
         seconds = time.monotonic() - started
         assert outcome != "refused" or seconds < self.deadline, f"refused after {seconds:.1f} s"
         self.outcomes.append((outcome, seconds))
+        with self._lock:
+            self.whole += outcome == "whole"
 
     def _client(self) -> None:
-        while not self._stop.is_set() or len(self.outcomes) < self.least:
+        while not self._stop.is_set() or self.whole < self.least:
             try:
                 self._one()
             except (AssertionError, OSError, ValueError) as error:  # raised by __exit__
@@ -120,9 +124,9 @@ class Load:
     def _await_least(self) -> None:
         """As long as it goes on: ten thousand may take their time."""
         seen, since = 0, time.monotonic()
-        while len(self.outcomes) < self.least and not self.errors and time.monotonic() - since < PATIENCE:
-            if len(self.outcomes) > seen:
-                seen, since = len(self.outcomes), time.monotonic()
+        while self.whole < self.least and not self.errors and time.monotonic() - since < PATIENCE:
+            if self.whole > seen:
+                seen, since = self.whole, time.monotonic()
             time.sleep(0.05)
 
     def __exit__(self, kind, *_):

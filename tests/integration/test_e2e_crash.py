@@ -93,11 +93,12 @@ def outcome_of(client) -> str:
 
 
 def load(site, during, in_threads, clients=8, least=40):
-    """Clients ask without pause while during() runs and for a moment after; how often each outcome was seen."""
+    """Clients ask without pause while during() runs and for a moment after, until there were `least` whole streams; how often
+    each outcome was seen."""
     stop, outcomes = threading.Event(), []
 
     def one():
-        while not stop.is_set() or len(outcomes) < least:
+        while not stop.is_set() or outcomes.count("whole") < least:
             with Client(site.port) as client:
                 client.send(get("/quick.php?prompt=load"))
                 outcomes.append(outcome_of(client))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upstreams: the real npm mock-llm, a scripted one for faults, and TLS in front of either."""
+import fcntl
 import functools
 import json
 import os
@@ -19,19 +20,25 @@ def npm_install(build: pathlib.Path):
     """Install tests/integration/npm into BUILD/npm once, for BUILD/sanitize too; one attempt a run. Returns the folder, or the
     reason why there is none."""
     target = (build.parent if build.name == "sanitize" else build) / "npm"
-    lock = (NPM / "package-lock.json").read_text()
-    if (target / ".installed").exists() and (target / ".installed").read_text() == lock:
-        return target
     if not shutil.which("npm") or not shutil.which("node"):
         return "npm or node is not installed"
     target.mkdir(parents=True, exist_ok=True)
+    with open(target / ".lock", "wb") as others:  # another run may be at it
+        fcntl.flock(others, fcntl.LOCK_EX)
+        return _npm_install(target)
+
+
+def _npm_install(target: pathlib.Path):
+    wanted, installed = (NPM / "package-lock.json").read_text(), target / ".installed"
+    if installed.exists() and installed.read_text() == wanted:
+        return target
     for name in ("package.json", "package-lock.json"):
         shutil.copy(NPM / name, target / name)
     done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=target,
                           capture_output=True, text=True)
     if done.returncode != 0:
         return "npm ci failed: " + done.stderr.strip()[-300:]
-    (target / ".installed").write_text(lock)
+    installed.write_text(wanted)
     return target
 
 
