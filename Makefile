@@ -210,11 +210,11 @@ check: check-packages
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(if $(CI),WERROR=1)
 	@$(MAKE) --no-print-directory -j$$(nproc) --output-sync=target \
 		walls-check lint unit unit-sanitize model fuzz php hardening systemd-check manual vectors
-	@$(MAKE) --no-print-directory integration-sanitize
-	@$(MAKE) --no-print-directory integration integration-modes
+	@$(MAKE) --no-print-directory -j2 integration-sanitize integration integration-modes
 
-# Of another make: all cores, or a share of the jobs of the one that runs it beside others.
-JOBS       = $(if $(findstring --jobserver,$(MAKEFLAGS)),,-j$$(nproc))
+# Whether this make runs several targets at once, and the option for one that it starts: all cores, or a share of its own jobs.
+BESIDE     = $(findstring --jobserver,$(MAKEFLAGS))
+JOBS       = $(if $(BESIDE),,-j$$(nproc))
 
 C_SOURCES := $(shell git ls-files '*.c' 2>/dev/null)
 C_HEADERS := $(shell git ls-files '*.h' 2>/dev/null)
@@ -269,10 +269,12 @@ PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider -rs -q
 integration: all
 	BUILD=$(BUILD) $(PYTEST) tests/php tests/integration tests/browser $(PYTEST_ARGS)
 
-# The same programs with the sanitizers in them; the seccomp filter is left out there, and the tests that need it say so.
+# The same programs with the sanitizers in them; the seccomp filter is left out there, and the tests that need it say so. Tests
+# wait more than they work, so it runs beside the others; then what it says is shown when it has ended.
 integration-sanitize:
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize SANITIZE=1 all
-	HANDOFF_SANITIZE=1 BUILD=$(BUILD)/sanitize $(PYTEST) tests/integration $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=1 all
+	HANDOFF_SANITIZE=1 BUILD=$(BUILD)/sanitize $(PYTEST) tests/integration $(PYTEST_ARGS) \
+		$(if $(BESIDE),>$(BUILD)/sanitize/integration.log 2>&1; status=$$?; cat $(BUILD)/sanitize/integration.log; exit $$status)
 
 # A part of them again: in the modes of the filter for diagnosis, and as another user than root.
 MODE_TESTS := tests/integration/test_e2e_chat.py tests/integration/test_streamer_demo.py tests/integration/test_e2e_openai.py

@@ -19,12 +19,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 AS_ROOT = os.geteuid() == 0
 SANITIZE = os.environ.get("HANDOFF_SANITIZE") == "1"
 
-UID_APACHE = 33 if AS_ROOT else os.geteuid()
-UID_GATE = 64200 if AS_ROOT else os.geteuid()
-UID_DIALER = 64201 if AS_ROOT else os.geteuid()
-UID_FPM = 64203 if AS_ROOT else os.geteuid()
-UID_STREAMER = 64210 if AS_ROOT else os.geteuid()
-UID_HANDLER = 64230 if AS_ROOT else os.geteuid()
+# The run with sanitizers has users of its own: it goes on beside the other one, and the kernel counts descriptors on their way
+# for each user.
+FIRST_UID = 64500 if SANITIZE else 64200
+UID_APACHE = (64502 if SANITIZE else 33) if AS_ROOT else os.geteuid()
+UID_GATE = FIRST_UID if AS_ROOT else os.geteuid()
+UID_DIALER = FIRST_UID + 1 if AS_ROOT else os.geteuid()
+UID_FPM = FIRST_UID + 3 if AS_ROOT else os.geteuid()
+UID_STREAMER = FIRST_UID + 10 if AS_ROOT else os.geteuid()
+UID_HANDLER = FIRST_UID + 30 if AS_ROOT else os.geteuid()
 
 LOCAL_PORTS = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
 PORTS = range(10000, int(LOCAL_PORTS[0])) or range(10000, 32768)

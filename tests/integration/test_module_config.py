@@ -12,7 +12,7 @@ import time
 import pytest
 
 import handoff1
-from env import UID_FPM, KeyRing
+from env import KeyRing
 from receiver import Site, as_uid
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Apache, php-fpm and listeners under several uids need root")
@@ -395,7 +395,7 @@ def test_rotation_under_load(env, mpm):
         return [handoff1.Key(key.kid, key.secret, state) for key, state in states if state]
     keys = KeyRing(env, *ring("sign", None))
     with Site(env, mpm, keys=keys) as site, site.listener(backlog=256) as gate:
-        signer = keys.file(UID_FPM if site.php == "fpm" else 33)
+        signer = keys.file(site.php_uid)
         site.page("rotating.php", ROTATING.replace("@keys@", str(signer)).replace("@path@", site.path))
         mark = site.error_log.position()
         with Load(site, gate, "/rotating.php") as load:
