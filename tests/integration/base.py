@@ -20,9 +20,9 @@ AS_ROOT = os.geteuid() == 0
 SANITIZE = os.environ.get("HANDOFF_SANITIZE") == "1"
 
 # The run with sanitizers has users of its own: it goes on beside the other one, and the kernel counts descriptors on their way
-# for each user.
+# for each user. Apache's must have a name: Debian's www-data and proxy.
 FIRST_UID = 64500 if SANITIZE else 64200
-UID_APACHE = (64502 if SANITIZE else 33) if AS_ROOT else os.geteuid()
+UID_APACHE = (13 if SANITIZE else 33) if AS_ROOT else os.geteuid()
 UID_GATE = FIRST_UID if AS_ROOT else os.geteuid()
 UID_DIALER = FIRST_UID + 1 if AS_ROOT else os.geteuid()
 UID_FPM = FIRST_UID + 3 if AS_ROOT else os.geteuid()

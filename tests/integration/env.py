@@ -10,8 +10,8 @@
 
 Every object is a context manager, owns only its own processes and folders, and ends them by pid. BUILD names the build
 directory; HANDOFF_SANITIZE=1 says that it is a sanitizer build (no seccomp filter in it).
-Users when root: Apache www-data (33), php-fpm 64203, gate 64200, dialer 64201, streamers 64210 and up, with sanitizers 64502 and
-64500...; else all ours.
+Users when root: Apache www-data (33), php-fpm 64203, gate 64200, dialer 64201, streamers 64210 and up, with sanitizers proxy
+(13) and 64500...; else all ours.
 """
 # What tests import from here, whichever file it is in.
 from apache import Apache, PhpFpm  # noqa: F401
