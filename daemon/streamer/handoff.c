@@ -18,6 +18,11 @@
 
 #define RETRY_AFTER_S 1
 
+/* Kept free. A message that finds no numbers for its descriptors is lost, and the connection that it came by with all
+ * that is on its way there: handoffs that nobody would answer, or what the dialer sends. As many as the handoffs of one
+ * turn can make this process ask the dialer for, and some that it has for a moment. */
+#define DESCRIPTORS_LEFT 64
+
 static enum reason open_data(struct data *data, const struct streamer *streamer, const struct wire_request *wire,
                              const struct message *message)
 {
@@ -79,6 +84,17 @@ static int make_stream(struct streamer *streamer, uint64_t id, struct wire_reque
 	return rc == 0 ? streamer->ops->prepare(streamer, request, &(*out)->work, error) : rc;
 }
 
+/* The kernel gives the lowest number that is free. */
+static bool is_full(const struct streamer *streamer, const struct message *message)
+{
+	size_t used = streamer->dialer.n_waits + DESCRIPTORS_LEFT;
+	int highest = 0;
+
+	for (size_t i = 0; i < message->n_fds; i++)
+		highest = message->fds[i] > highest ? message->fds[i] : highest;
+	return streamer->n_streams >= streamer->backend->max_streams || (size_t)highest + used > streamer->descriptors;
+}
+
 /* Everything that speaks against this handoff; with REASON_OK a stream in *out that only waits for its client. */
 static enum reason judge(struct streamer *streamer, const struct message *message, struct wire_request *wire,
                          struct stream **out)
@@ -91,7 +107,7 @@ static enum reason judge(struct streamer *streamer, const struct message *messag
 
 	if (wire_request_parse(message->more, wire) != 0)
 		return REASON_MESSAGE_MALFORMED;
-	if (streamer->n_streams >= streamer->backend->max_streams)
+	if (is_full(streamer, message))
 		return REASON_STREAMER_FULL;
 	reason = open_data(&data, streamer, wire, message);
 	if (reason == REASON_OK)

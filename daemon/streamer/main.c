@@ -5,6 +5,7 @@
 #include <locale.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "access_log.h"
@@ -96,6 +97,19 @@ static void loop_init(void)
 	ev_signal_start(streamer.loop, &on_usr1);
 }
 
+/* Beyond them handoffs are refused; see handoff.c. */
+static void count_descriptors(void)
+{
+	struct rlimit limit;
+
+	streamer.descriptors = SIZE_MAX;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max != RLIM_INFINITY)
+		streamer.descriptors = limit.rlim_max;
+	if (streamer.descriptors < streamer.backend->max_streams)
+		log_event(LOG_WARNING, "streams-reduced", LOG_INT("wanted", streamer.backend->max_streams),
+		          LOG_INT("descriptors", streamer.descriptors));
+}
+
 static void streamer_init(void)
 {
 	const struct config *config = context.config;
@@ -106,6 +120,7 @@ static void streamer_init(void)
 	streamer.idle = stop_when_idle;
 	if (streamer.ops == NULL)
 		fatal("backend \"%s\" has an unknown type", streamer.backend->name);
+	count_descriptors();
 	streams_init(&streamer);
 	if (streamer.ops->has_upstream)
 		dial_init(&streamer.dialer, streamer.loop, streamer.backend->upstream,

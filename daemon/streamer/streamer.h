@@ -24,6 +24,7 @@ struct streamer {
 	const struct config_backend *backend;
 	const struct backend_type_ops *ops;
 	struct dialer_link dialer; /* where the backend has an upstream */
+	size_t descriptors;        /* that this process may have */
 	size_t n_streams;
 	size_t n_relays;              /* of them */
 	struct stream_list streams;   /* all of them, for the end of the process */

@@ -4,14 +4,15 @@ import os
 import resource
 import selectors
 import socket
+import threading
 import time
 
 import pytest
 
 import handoff1
 from client import parse_response
-from env import proc_status, wait_for
-from streams import TEXT, exchange, prompt_data
+from env import ScriptedUpstream, proc_status, wait_for
+from streams import TEXT, exchange, prompt_data, serves
 
 STREAMS = 2000
 USER_MEMORY_MAX = 2048  # bytes an idle demo stream may cost
@@ -69,6 +70,57 @@ def test_concurrent_streams_complete(handoffd_factory):
         assert parse_response(raw).text() == f"stream {number}" + TEXT
     wait_for(lambda: daemon.counters("streamer").get("handoffd_streams_total/done") == STREAMS, 5, "all streams ended well")
     wait_for(lambda: len(daemon.log.find("event=stream-end")) > 0, 5)
+
+
+def streamer_with(env, monkeypatch, descriptors: int) -> None:
+    """Streamers that are started from now on may have so many open files."""
+    programs = env.folder("programs", 0o755)
+    for program in env.bin.iterdir():
+        (programs / program.name).symlink_to(program)
+    (programs / "handoffd-streamer").unlink()
+    (programs / "handoffd-streamer").write_text(
+        f'#!/bin/sh\nulimit -n {descriptors}\nexec {env.bin}/handoffd-streamer "$@"\n')
+    (programs / "handoffd-streamer").chmod(0o755)
+    monkeypatch.setattr(env, "bin", programs)
+
+
+@pytest.mark.parametrize("upstream", [False, True], ids=["demo", "openai"])
+def test_more_streams_than_descriptors(env, monkeypatch, handoffd_factory, openai_factory, upstream):
+    """What finds none left is refused: nobody whose handoff is on its way is let go of without a word, and the
+    connection to the gate stays."""
+    def hold(connection):
+        connection.read_request()
+        connection.head()
+        connection.event("a")
+        go_on.wait(30)
+        connection.done()
+    go_on = threading.Event()
+    streamer_with(env, monkeypatch, 200)
+    with ScriptedUpstream(hold) as service:
+        if upstream:
+            daemon = openai_factory(service.url, {"max-streams": 1000})
+        else:
+            daemon = handoffd_factory(allow_peer=(os.geteuid(),),
+                                      backends={"demo": {"type": "demo", "delay": 200, "max-streams": 1000}})
+        with handoff1.Sender(daemon.path()) as sender:
+            pairs = [handoff1.tcp_pair() for _ in range(300)]
+            waiting = [sender.handoff(pair.server, prompt_data("x"), key=daemon.keys.key) for pair in pairs]
+            replies = [one.receive(10) for one in waiting]
+        assert all(replies), f"{replies.count(None)} without an answer"
+        accepted = [pair for pair, reply in zip(pairs, replies) if reply.accepted]
+        assert {reply.reason for reply in replies if not reply.accepted} == {"streamer-full"}
+        assert len(accepted) >= (40 if upstream else 80)
+        go_on.set()
+        for pair in pairs:
+            pair.server.close()
+        for raw in read_all([pair.client for pair in accepted], 30):
+            assert parse_response(raw).text() == ("a" if upstream else "x" + TEXT)
+        assert daemon.counters("gate")["handoffd_message_malformed_total"] == 0
+        counters = daemon.counters("streamer")
+        assert counters["daemon_handoff_errors_total/streamer-full"] == len(pairs) - len(accepted)
+        assert counters["handoffd_message_malformed_total"] == counters["handoffd_dials_failed_total"] == 0
+        assert counters["handoffd_gate_connections_total"] == 1
+        wait_for(lambda: serves(daemon, prompt_data("x")), 5, "room again")
 
 
 def test_memory_of_an_idle_stream(handoffd_factory, capsys):
