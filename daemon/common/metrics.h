@@ -61,6 +61,8 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4, BY_LAUNCHER = 8 };
 	  "Requests for this status")                                                                                  \
 	X(METRIC_PEER_HUNG, "handoffd_peer_hung_total", COUNTER, NONE, BY_GATE,                                        \
 	  "Times that another process left the gate's pings unanswered")                                               \
+	X(METRIC_STREAMS_LOST, "handoffd_streams_lost_total", COUNTER, NONE, BY_GATE,                                  \
+	  "Clients that a streamer still served when its process ended")                                               \
 	X(METRIC_RECEIVED, "handoffd_received_total", COUNTER, NONE, BY_STREAMER, "Handoffs that reached a streamer")  \
 	X(METRIC_RELAYED, "handoffd_relayed_total", COUNTER, NONE, BY_STREAMER,                                        \
 	  "Clients that were accepted and get their answer through Apache (TLS, HTTP/2)")                              \

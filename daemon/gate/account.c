@@ -54,8 +54,10 @@ void account_settle(struct account *account, struct account_page *page)
 	uint64_t numbers[METRIC_SLOT_COUNT];
 
 	/* A process that came back on another connection goes on counting in the same page. */
-	if (page->fd >= 0 && !same_page(page, &account->page) && metrics_read(page->fd, numbers) == 0)
+	if (page->fd >= 0 && !same_page(page, &account->page) && metrics_read(page->fd, numbers) == 0) {
 		add_page(numbers, false, account->retired);
+		account->lost += numbers[METRIC_ACTIVE_STREAMS_FIRST];
+	}
 	fd_close(&page->fd);
 }
 

@@ -20,6 +20,7 @@ struct account_page {
 struct account {
 	struct account_page page;            /* of the process that was introduced last */
 	uint64_t retired[METRIC_SLOT_COUNT]; /* of the processes before it */
+	uint64_t lost; /* clients that those still served when they ended, until somebody has told of it */
 };
 
 void account_init(struct account *account);

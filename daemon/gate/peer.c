@@ -133,6 +133,17 @@ static void lose(struct peer *peer, const char *why)
 	connect_again(peer);
 }
 
+/* Their connections closed without a word, and nobody else knows how many there were. */
+static void tell_lost(struct peer *peer)
+{
+	if (peer->account.lost == 0)
+		return;
+	metrics_add(METRIC_STREAMS_LOST, peer->account.lost);
+	log_event(LOG_ERR, "streams-lost", LOG_STR("backend", peer->gate->config->backends[peer->backend].name),
+	          LOG_INT("worker", peer->worker), LOG_INT("streams", peer->account.lost));
+	peer->account.lost = 0;
+}
+
 /* ---------------------------------------------------------------- what a streamer says */
 
 /* Streams that count have ended. */
@@ -179,7 +190,11 @@ static void on_retired_readable(struct ev_loop *loop, ev_io *watcher, int events
 		    message.type == MESSAGE_STREAMER_PONG)
 			return;
 	}
+
+	struct peer *peer = retired->peer;
+
 	retired_close(retired);
+	tell_lost(peer);
 }
 
 /* It takes nothing more: only listen to it, and connect to whoever takes its place. */
@@ -191,8 +206,10 @@ static void retire(struct peer *peer, const char *why)
 		lose(peer, why);
 		return;
 	}
-	if (peer->n_retired >= RETIRED_MAX)
+	if (peer->n_retired >= RETIRED_MAX) {
 		retired_close(LIST_ENTRY(peer->retired.next, struct retired, node));
+		peer->account.lost = 0; /* that one still runs */
+	}
 	*retired = (struct retired){
 	    .peer = peer,
 	    .channel = peer->channel,
@@ -297,6 +314,7 @@ static int take_announcement(struct peer *peer, struct message *message)
 	if (body.layout == metrics_layout()) {
 		result = account_take(&peer->account, message->fds[0]);
 		message->fds[0] = -1;
+		tell_lost(peer);
 	}
 	/* Clients can be served without. */
 	if (result < 0)

@@ -13,6 +13,7 @@ handoffd's processes at the moment when all streams are open; kernel memory that
 buffers), in which the clients' ends are.
 """
 import argparse
+import collections
 import dataclasses
 import json
 import os
@@ -41,6 +42,10 @@ MAX_STREAMS = 20000
 MESSAGES = 18
 SLOW_RATE, SLOW_MESSAGES = 20000, 20000
 PAGE = os.sysconf("SC_PAGE_SIZE")
+CAUSES = (("streams-lost", "handoffd_streams_lost_total", "gate"), ("peer-hung", "handoffd_peer_hung_total", "gate"),
+          ("accept-too-late", "handoffd_accept_too_late_total", "streamer"),
+          ("dials-failed", "handoffd_dials_failed_total", "streamer"),
+          ("breaker-refused", "handoffd_breaker_refused_total", "streamer"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,15 +226,33 @@ class Receiver:
     def memory(self) -> dict:
         return {**user_memory(pid for pids in self.pids().values() for pid in pids), "kernel": kernel_memory()}
 
-    def count(self, counter: str) -> int:
-        """The sum over all streamers."""
-        total, since, pids = 0, self.daemon.log.position(), self.daemon.roles()["streamer"]
+    def count(self, counter: str, role: str = "streamer") -> dict:
+        """{label: the sum over all processes of a role}; label "" where there is none."""
+        total, since, pids = collections.Counter(), self.daemon.log.position(), self.daemon.roles()[role]
         for pid in pids:
             os.kill(pid, signal.SIGUSR1)
         for pid in pids:
-            line = self.daemon.log.wait(rf"handoffd-streamer\[{pid}\]: .*name={counter} value=", 10, since)[0]
-            total += int(re.search(r"value=(\d+)", line)[1])
+            self.daemon.log.wait(rf"handoffd-{role}\[{pid}\]: event=counter ", 10, since)
+        time.sleep(0.05)  # the rest of them
+        for line in self.daemon.log.find(rf"handoffd-{role}\[\d+\]: .*name={counter} ", since):
+            fields = dict(re.findall(r"(\w+)=(\S+)", line))
+            total[fields.get("label", "")] += int(fields["value"])
         return total
+
+    def causes(self) -> dict:
+        """What handoffd knows of streams that did not come whole, and of what happened to its processes."""
+        time.sleep(SETTLE)
+        found = collections.Counter()
+        for role in ("gate", "streamer"):
+            found.update(self.count("daemon_handoff_errors_total", role))
+            found.update({"message-malformed": self.count("handoffd_message_malformed_total", role)[""]})
+        found.update(self.count("handoffd_streams_total"))
+        for cause, counter, role in CAUSES:
+            found[cause] += self.count(counter, role)[""]
+        for event in ("crashed", "exited", "hung", "killing", "peer-lost", "gate-disconnected", "dialer-lost"):
+            found[f"log: {event}"] = len(self.daemon.log.find(rf"event={event}\b"))
+        del found["done"]
+        return {cause: number for cause, number in found.items() if number}
 
     def stop(self) -> None:
         if self.daemon:
@@ -245,10 +268,10 @@ class Receiver:
 def window(receiver: Receiver, seconds: float) -> dict:
     """CPU of the streamers for each chunk, over so many seconds."""
     time.sleep(SETTLE)
-    chunks, cpu = receiver.count("daemon_chunks_sent_total"), receiver.cpu()["streamer"]
+    chunks, cpu = receiver.count("daemon_chunks_sent_total")[""], receiver.cpu()["streamer"]
     time.sleep(seconds)
     cpu = receiver.cpu()["streamer"] - cpu
-    chunks = receiver.count("daemon_chunks_sent_total") - chunks
+    chunks = receiver.count("daemon_chunks_sent_total")[""] - chunks
     return {"chunk": cpu / chunks * 1e6, "chunks": chunks / seconds}
 
 
@@ -306,13 +329,15 @@ def run(env: Env, programs: Programs, variant: Variant) -> dict:
         if variant.window:
             result.update(window(receiver, min(duration - variant.seconds - 2 * SETTLE - 0.5, 20)))
     result.update(clients.result())
+    if result["whole"] + result["left"] < variant.streams and receiver.daemon:
+        result["causes"] = receiver.causes()
     if variant.leave:
         result.update(after_leaving(receiver, variant.streams, result["left_at"]))
     result.update(receiver=sum(receiver.cpu().values()) - sum(cpu.values()),
                   **{f"cpu {role}": seconds - cpu[role] for role, seconds in receiver.cpu().items()})
     if slow:
         result["slow whole"] = slow.result()["whole"]
-        result["pauses"] = receiver.count("handoffd_pauses_total")
+        result["pauses"] = receiver.count("handoffd_pauses_total")[""]
     receiver.stop()
     return result
 
@@ -339,6 +364,9 @@ COLUMNS = {
     "whole": lambda runs: str(sum(run["whole"] for run in runs)),
     "other": lambda runs: ", ".join(f"{total} {name}" for name in OTHER_ENDS
                                     if (total := sum(run[name] for run in runs))) or "none",
+    "handoffd says": lambda runs: ", ".join(
+        f"{number} {cause}" for cause, number in sum((collections.Counter(run.get("causes", {})) for run in runs),
+                                                     collections.Counter()).items()),
     "handoffs/s": lambda runs: show(runs, lambda run: run["rate"]),
     "first byte ms": times("first_byte"),
     "first line ms": times("first_line"),

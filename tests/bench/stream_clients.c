@@ -206,6 +206,14 @@ static void take_reply(struct stream *stream)
 		end(stream, STREAM_REFUSED);
 }
 
+/* Nobody has the client any more: what its handoff came to is in the reply, where that says so. */
+static enum stream_state end_of(const struct stream *stream)
+{
+	if (stream->answer.step == ANSWER_WHOLE)
+		return STREAM_WHOLE;
+	return stream->offer.reply >= 0 ? STREAM_UNANSWERED : STREAM_CUT;
+}
+
 static void take_bytes(struct stream *stream, const uint8_t *bytes, size_t len)
 {
 	struct record *record = stream->record;
@@ -239,7 +247,9 @@ static void take_some(struct stream *stream, size_t most)
 			        stream->answer.prompt, stream->answer.body_len, len > 0 ? (int)len : 0, buffer);
 		end(stream, STREAM_WRONG);
 	} else if (len <= 0) {
-		end(stream, stream->answer.step == ANSWER_WHOLE ? STREAM_WHOLE : STREAM_CUT);
+		if (stream->offer.reply >= 0)
+			take_reply(stream);
+		end(stream, end_of(stream));
 	}
 }
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bench of the streaming engine, with few streams: its clients see every stream whole, and see when one is not."""
 import dataclasses
+import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +31,8 @@ def changed(**changes) -> bench_stream.Variant:
 
 VARIANTS = {
     "demo": SMALL, "h1": changed(backend="h1"), "h1-tls": changed(backend="h1-tls"), "h2": changed(backend="h2"),
-    "h1-dense": changed(backend="h1", dense=200), "h2-dense": changed(backend="h2", dense=200),
+    # Not so many at once that the gate refuses some.
+    "h1-dense": changed(backend="h1", dense=200, seconds=2), "h2-dense": changed(backend="h2", dense=200, seconds=2),
     "bare": changed(backend="bare"), "relayed": changed(relayed=True), "words": changed(words=40),
     "at-once": changed(seconds=0, workers=2, processes=3), "uncaged": changed(caged=False),
 }
@@ -40,7 +43,7 @@ def test_whole(env, programs, variant):
     if SANITIZE and not variant.caged:
         pytest.skip("a sanitizer build has no cage")
     result = bench_stream.run(env, programs, variant)
-    assert result["whole"] == result["streams"] == 300
+    assert result["whole"] == result["streams"] == 300, result
     assert 0 < result["first_byte"]["p50"] <= result["first_byte"]["max"] <= result["duration"]["max"]
     assert result["receiver"] > 0 and result["rss"] >= 0
 
@@ -103,3 +106,23 @@ def test_nobody_accepts(env, programs, monkeypatch):
     monkeypatch.setattr(bench_stream, "MAX_STREAMS", 100)
     result = bench_stream.run(env, programs, changed(gap=100))
     assert result["whole"] == 100 and result["refused"] == 200
+    assert result["causes"] == {"streamer-full": 200}
+    assert "| 200 streamer-full |" in bench_stream.table({"demo": [result]})
+
+
+def test_a_streamer_dies(env, programs, monkeypatch):
+    opened = bench_stream.Clients.all_open
+
+    def then_kill(clients):
+        answer = opened(clients)
+        receivers[0].daemon.expect("event=crashed")
+        os.kill(receivers[0].daemon.pid("streamer"), signal.SIGKILL)
+        return answer
+    receivers, init = [], bench_stream.Receiver.__init__
+    monkeypatch.setattr(bench_stream.Receiver, "__init__",
+                        lambda self, *arguments: (receivers.append(self), init(self, *arguments))[1])
+    monkeypatch.setattr(bench_stream.Clients, "all_open", then_kill)
+    monkeypatch.setattr(bench_stream.Receiver, "memory", lambda self: {})
+    result = bench_stream.run(env, programs, changed(gap=1000))
+    assert result["cut"] == 300
+    assert result["causes"]["streams-lost"] == 300 and result["causes"]["log: crashed"] == 1

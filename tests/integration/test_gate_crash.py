@@ -135,6 +135,30 @@ def test_dialer_fails(start, url):
     daemon.stop()
 
 
+def test_clients_that_are_lost_with_their_streamer(start):
+    """They are counted and told of, unlike those of one that ends in order."""
+    daemon = start(backends={"demo": {"type": "demo", "delay": 30000, "stop-grace": 1}})
+    expect_death(daemon, "streamer")
+
+    def hold(count):
+        clients = []
+        for _ in range(count):
+            with Sender(daemon.path()) as sender, tcp_pair() as pair:
+                assert sender.handoff(pair.server, PROMPT, key=daemon.keys.key).receive().accepted
+                clients.append(pair.client.dup())
+        return clients
+    clients, since = hold(3), daemon.log.position()
+    daemon.kill("streamer")
+    daemon.log.wait("event=streams-lost backend=demo worker=0 streams=3$", 5)
+    daemon.log.wait("event=peer-connected role=streamer", since=since)
+    clients += hold(2)
+    daemon.reload()
+    harness.wait_for(lambda: len(daemon.log.find("event=role-stopped")) >= 3, 15, "the end of those before")
+    assert len(daemon.log.find("event=streams-lost")) == 1
+    for client in clients:
+        client.close()
+
+
 def test_workers_take_turns(start):
     daemon = start(backends={"demo": {"type": "demo", "delay": 1, "workers": 3}})
     assert len(daemon.roles()["streamer"]) == 3

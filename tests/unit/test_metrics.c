@@ -223,11 +223,13 @@ static void test_account(void **state)
 	/* Connected again, the same process counts once. */
 	assert_int_equal(account_take(&account, again), 0);
 	expect(&account, true, 5, 5, 5);
+	assert_int_equal(account.lost, 0);
 	/* Dead, what it had counted stays; what it had open does not. */
 	end_child(first);
 	expect(&account, false, 5, 0, 5);
 	assert_int_equal(account_take(&account, page_of_child(&second, 3)), 0);
 	expect(&account, true, 8, 3, 5);
+	assert_int_equal(account.lost, 5);
 	end_child(second);
 	expect(&account, false, 8, 0, 5);
 	/* What is no page changes nothing, and is closed. */
