@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Makes the seed corpora of the fuzzers: make_seeds.py DIRECTORY makes DIRECTORY/wire, DIRECTORY/token, DIRECTORY/status,
-DIRECTORY/request and DIRECTORY/handler_head."""
+DIRECTORY/request, DIRECTORY/handler_head and DIRECTORY/h2."""
 import json
 import pathlib
 import struct
@@ -101,9 +101,27 @@ def handler_head_seeds():
     yield b"\x0aa gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80 \xff\xed\xa0\x80 \xf0\x9f"
 
 
+def frame(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def h2_seeds():
+    """What fuzz_h2.c wants to know, then frames of HTTP/2."""
+    settings = frame(4, 0, 0, struct.pack(">HI", 3, 100)) + frame(4, 1)
+    head = b"\x20\x88\x0f\x10\x10text/event-stream"  # no table, 200, content-type
+    answers = b"".join(frame(1, 4, stream, head) + frame(0, 0, stream, b"data: x\n\n") + frame(0, 1, stream, b"data: [DONE]\n\n")
+                       for stream in (1, 3, 5))
+    for choices in (b"\x02\x00\x00\x00", b"\x02\x01\x00\x01", b"\x05\x07\x01\x02", b"\x02\x00\x08\x0c", b"\x05\x03\x00\x1f"):
+        yield choices + settings + answers
+    yield b"\x02\x00\x00\x00" + settings + frame(3, 0, 1, struct.pack(">I", 7)) + frame(7, 0, 0, bytes(8)) + answers
+    yield b"\x01\x00\x00\x00" + settings + frame(1, 4, 1, b"\x20\x08\x03103") + frame(1, 0, 1, head[:4]) + \
+        frame(9, 4, 1, head[4:]) + frame(8, 0, 0, struct.pack(">I", 9)) + frame(6, 0, 0, bytes(8)) + frame(0, 8, 1, b"\x01x\x00")
+    yield b"\x01\x00\x00\x01" + settings + frame(1, 4, 1, head) + frame(0, 0, 1, b"x" * 16000) * 2
+
+
 def main(directory):
     for name, seeds in (("wire", wire_seeds()), ("token", token_seeds()), ("status", status_seeds()),
-                        ("request", request_seeds()), ("handler_head", handler_head_seeds())):
+                        ("request", request_seeds()), ("handler_head", handler_head_seeds()), ("h2", h2_seeds())):
         folder = pathlib.Path(directory) / name
         folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds):

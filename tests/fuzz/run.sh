@@ -23,8 +23,12 @@ sources() {
 			echo "daemon/streamer/$part.c"
 		done
 	fi
-	[ "$1" = request ] || return 0
-	for part in request request_option request_body response_headers attachment chat_content chat_request data text; do
+	case $1 in
+	request) parts='request request_option request_body response_headers attachment chat_content chat_request data text' ;;
+	h2) parts='transport_h2 h2_pool h2_connection h2_session wiped_memory upstream_head request_body data text' ;;
+	*) return 0 ;;
+	esac
+	for part in $parts; do
 		echo "daemon/streamer/$part.c"
 	done
 	for part in metrics channel log outcome; do
@@ -32,11 +36,12 @@ sources() {
 	done
 }
 
-targets='wire token status request handler_head'
+targets='wire token status request handler_head h2'
 for name in $targets; do
 	# shellcheck disable=SC2046 # a list of files
 	clang -std=gnu17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-		-o "$out/fuzz_$name" "tests/fuzz/fuzz_$name.c" $(sources "$name") lib/*.c -lsodium -ljansson
+		-o "$out/fuzz_$name" "tests/fuzz/fuzz_$name.c" $(sources "$name") lib/*.c -DHANDOFFD_VERSION='""' \
+		-lsodium -ljansson -lnghttp2 -lssl -lcrypto -lev -lcurl
 done
 for name in $targets; do
 	echo "== fuzz_$name, $seconds s"
