@@ -17,6 +17,7 @@ BUILTIN(streamer);
 BUILTIN(dialer);
 BUILTIN(launcher);
 BUILTIN(supervisor);
+BUILTIN(handler);
 
 static const struct {
 	const char *name;
@@ -30,6 +31,7 @@ static const struct {
     {"dialer", "dialer.policy", policy_dialer_start, policy_dialer_end},
     {"launcher", "launcher.policy", policy_launcher_start, policy_launcher_end},
     {"supervisor", "supervisor.policy", policy_supervisor_start, policy_supervisor_end},
+    {"handler", "handler.policy", policy_handler_start, policy_handler_end},
 };
 
 struct span policy_builtin(const char *name, const char **file)

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/memfd.h>
 #include <linux/prctl.h>
 #include <linux/sockios.h>
@@ -28,6 +29,9 @@
 /* Newer than Debian 12's headers. */
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8
 #endif
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -134,6 +138,14 @@ static const struct {
     C(F_ADD_SEALS),
     C(F_DUPFD),
     C(F_DUPFD_CLOEXEC),
+    C(F_GETLK),
+    C(F_SETLK),
+    C(F_SETLKW),
+    C(F_OFD_GETLK),
+    C(F_OFD_SETLK),
+    C(F_OFD_SETLKW),
+    C(F_GETPIPE_SZ),
+    C(F_SETPIPE_SZ),
     C(F_SETOWN),
     C(FD_CLOEXEC),
     C(O_RDONLY),
@@ -145,9 +157,27 @@ static const struct {
     C(O_NOCTTY),
     C(O_DIRECTORY),
     C(O_NOFOLLOW),
+    C(O_CREAT),
+    C(O_EXCL),
+    C(O_TRUNC),
+    C(O_DSYNC),
+    C(O_SYNC),
+    C(O_DIRECT),
+    C(O_NOATIME),
+    C(O_PATH),
+    C(O_TMPFILE),
     C(FIONREAD),
     C(FIONBIO),
+    C(FIOCLEX),
+    C(FIONCLEX),
+    C(FICLONE),
     C(TCGETS),
+    C(TCSETS),
+    C(TCSETSW),
+    C(TCSETSF),
+    C(TIOCGPGRP),
+    C(TIOCSPGRP),
+    C(TIOCNOTTY),
     C(TIOCGWINSZ),
     C(TIOCSTI),
     C(SIOCOUTQ),
@@ -162,6 +192,9 @@ static const struct {
     C(MAP_SHARED),
     C(MAP_ANONYMOUS),
     C(MAP_FIXED),
+    C(MAP_FIXED_NOREPLACE),
+    C(MAP_GROWSDOWN),
+    C(MAP_HUGETLB),
     C(MAP_NORESERVE),
     C(MAP_STACK),
     C(MAP_POPULATE),
@@ -169,6 +202,10 @@ static const struct {
     C(MREMAP_MAYMOVE),
     C(MREMAP_FIXED),
     C(MADV_NORMAL),
+    C(MADV_RANDOM),
+    C(MADV_SEQUENTIAL),
+    C(MADV_DONTFORK),
+    C(MADV_DOFORK),
     C(MADV_DONTNEED),
     C(MADV_FREE),
     C(MADV_WILLNEED),
@@ -179,6 +216,7 @@ static const struct {
     C(MADV_WIPEONFORK),
     C(MFD_CLOEXEC),
     C(MFD_ALLOW_SEALING),
+    C(MFD_NOEXEC_SEAL),
     /* files */
     C(AT_FDCWD),
     C(AT_EMPTY_PATH),
@@ -187,6 +225,8 @@ static const struct {
     C(SEEK_SET),
     C(SEEK_CUR),
     C(SEEK_END),
+    C(S_ISUID),
+    C(S_ISGID),
     /* events, clocks, threads, signals */
     C(EPOLL_CLOEXEC),
     C(EPOLL_CTL_ADD),
@@ -217,8 +257,20 @@ static const struct {
     C(CLONE_THREAD),
     C(CLONE_VM),
     C(CLONE_NEWUSER),
+    C(CLONE_NEWNS),
+    C(CLONE_NEWCGROUP),
+    C(CLONE_NEWUTS),
+    C(CLONE_NEWIPC),
+    C(CLONE_NEWPID),
+    C(CLONE_NEWNET),
     /* prctl, rlimit, getrandom */
     C(PR_SET_NAME),
+    C(PR_GET_NAME),
+    C(PR_SET_PDEATHSIG),
+    C(PR_SET_NO_NEW_PRIVS),
+    C(PR_GET_NO_NEW_PRIVS),
+    C(PR_SET_KEEPCAPS),
+    C(PR_SET_SECCOMP),
     C(PR_SET_VMA),
     C(PR_GET_DUMPABLE),
     C(PR_SET_DUMPABLE),

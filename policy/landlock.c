@@ -23,10 +23,10 @@
 #define CREATE_RULESET_VERSION 1
 #define RULE_PATH_BENEATH      1
 
-/* struct landlock_ruleset_attr as of ABI 6; older kernels take the part that they know. */
-struct ruleset_attr {
-	uint64_t handled[MEMBER_COUNT];
-};
+/* Execute, write, read, truncate, ioctl: all others are rights to a directory. */
+#define FILE_RIGHTS (1u << 0 | 1u << 1 | 1u << 2 | 1u << 14 | 1u << 15)
+
+/* struct landlock_ruleset_attr as of ABI 6 is landlock_handled.bits; older kernels take the part that they know. */
 
 /* struct landlock_path_beneath_attr. */
 struct path_beneath {
@@ -71,10 +71,10 @@ static int add_path(int ruleset, const struct policy_path *path, char *error, si
 	return 0;
 }
 
-/* What this kernel can deny of what the policy denies. */
-static int handled_rights(const struct policy *policy, int abi, struct ruleset_attr *attr, char *off, size_t off_size,
-                          char *error, size_t error_size)
+int landlock_prepare(const struct policy *policy, int abi, struct landlock_handled *handled, char *off, size_t off_size,
+                     char *error, size_t error_size)
 {
+	*handled = (struct landlock_handled){.abi = abi};
 	for (size_t i = 0; i < RIGHT_COUNT; i++) {
 		const struct landlock_right_info *right = &landlock_rights[i];
 		char name[64];
@@ -82,7 +82,7 @@ static int handled_rights(const struct policy *policy, int abi, struct ruleset_a
 		if (policy->landlock[i] == NEED_OPEN)
 			continue;
 		if (right->abi <= abi) {
-			attr->handled[right->member] |= right->bits;
+			handled->bits[right->member] |= right->bits;
 			continue;
 		}
 		snprintf(name, sizeof(name), "landlock-%s", right->name);
@@ -151,19 +151,30 @@ static int verify(const struct policy *policy, int abi, char *error, size_t erro
 	return 0;
 }
 
+static bool handles_something(const struct landlock_handled *handled)
+{
+	return (handled->bits[MEMBER_FS] | handled->bits[MEMBER_NET] | handled->bits[MEMBER_SCOPE]) != 0;
+}
+
+static int create_ruleset(const struct landlock_handled *handled)
+{
+	int fd = (int)syscall(SYS_landlock_create_ruleset, handled->bits, attr_size(handled->abi), 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int landlock_apply(const struct policy *policy, int abi, char *off, size_t off_size, char *error, size_t error_size)
 {
-	struct ruleset_attr attr = {0};
+	struct landlock_handled handled;
 	int ruleset FD_CLEANUP = -1;
-	int rc = handled_rights(policy, abi, &attr, off, off_size, error, error_size);
+	int rc = landlock_prepare(policy, abi, &handled, off, off_size, error, error_size);
 
-	if (rc != 0 || (attr.handled[MEMBER_FS] | attr.handled[MEMBER_NET] | attr.handled[MEMBER_SCOPE]) == 0)
+	if (rc != 0 || !handles_something(&handled))
 		return rc;
-	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, attr_size(abi), 0);
+	ruleset = create_ruleset(&handled);
 	if (ruleset < 0) {
-		rc = -errno;
-		snprintf(error, error_size, "landlock_create_ruleset: %m");
-		return rc;
+		snprintf(error, error_size, "landlock_create_ruleset: %s", strerror(-ruleset));
+		return ruleset;
 	}
 	for (size_t i = 0; rc == 0 && i < policy->n_paths; i++)
 		rc = add_path(ruleset, &policy->paths[i], error, error_size);
@@ -173,5 +184,40 @@ int landlock_apply(const struct policy *policy, int abi, char *off, size_t off_s
 	}
 	if (rc == 0)
 		rc = verify(policy, abi, error, error_size);
+	return rc;
+}
+
+static int add_grant(int ruleset, const struct landlock_handled *handled, const struct policy_grant *grant)
+{
+	int fd FD_CLEANUP = open(grant->path, O_PATH | O_CLOEXEC);
+	struct path_beneath rule = {.allowed_access = grant->access & handled->bits[MEMBER_FS], .parent_fd = fd};
+	struct stat status;
+
+	/* What does not exist, or lies where this user cannot go, needs no right. */
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? 0 : -errno;
+	if (fstat(fd, &status) != 0)
+		return -errno;
+	if (!S_ISDIR(status.st_mode))
+		rule.allowed_access &= FILE_RIGHTS;
+	if (rule.allowed_access == 0)
+		return 0;
+	return syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) == 0 ? 0 : -errno;
+}
+
+int landlock_enter(const struct landlock_handled *handled, const struct policy_grant *grants, size_t n)
+{
+	int ruleset FD_CLEANUP = -1;
+	int rc = 0;
+
+	if (!handles_something(handled))
+		return 0;
+	ruleset = create_ruleset(handled);
+	if (ruleset < 0)
+		return ruleset;
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		rc = add_grant(ruleset, handled, &grants[i]);
+	if (rc == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0)
+		rc = -errno;
 	return rc;
 }

@@ -8,10 +8,18 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "lib/bytes.h"
 #include "policy.h"
+
+/* Linux 6.3, newer than Debian 12's headers. */
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE              65
+#define PR_GET_MDWE              66
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
 
 #define POLICY_ARGS 6
 
@@ -67,7 +75,7 @@ extern const struct landlock_right_info landlock_rights[RIGHT_COUNT];
 
 /* `landlock path ACCESS PATH`: a file or the tree below a directory that stays reachable. */
 struct policy_path {
-	uint64_t access; /* LANDLOCK_ACCESS_FS_* */
+	uint64_t access; /* PATH_* */
 	char *path;
 	unsigned line;
 	char *reason;
@@ -142,6 +150,22 @@ uint32_t policy_program_run(const struct sock_fprog *program, const struct secco
 int landlock_abi(void);
 /* Restrict this process; layers that abi lacks are added to off. Returns 0, or -errno with what failed in error. */
 int landlock_apply(const struct policy *policy, int abi, char *off, size_t off_size, char *error, size_t error_size);
+
+/* What of LANDLOCK_RIGHTS a policy takes away that abi knows, ready for landlock_enter(); the rest is added to off.
+ * Returns 0, or -errno with what failed in error. */
+struct landlock_handled {
+	int abi;
+	uint64_t bits[MEMBER_COUNT];
+};
+int landlock_prepare(const struct policy *policy, int abi, struct landlock_handled *handled, char *off, size_t off_size,
+                     char *error, size_t error_size);
+/* Restrict this process to these paths, with async-signal-safe calls only. 0 or -errno. */
+int landlock_enter(const struct landlock_handled *handled, const struct policy_grant *grants, size_t n);
+
+/* The steps of policy_apply() that a child takes too: 0 or -errno. */
+int rlimits_apply(const struct policy_rlimit rlimits[RLIMIT_NLIMITS]);
+int mdwe_apply(enum policy_need need, bool *off);
+int seccomp_apply(const struct sock_fprog *program);
 
 /* Let SIGSYS write the name of the call to the log and end the process, for POLICY_TRAP. 0 or -errno. */
 int policy_trap_prepare(void);

@@ -103,27 +103,52 @@ static bool in_list(const char *call, const char *const *list, size_t n)
 }
 #define IN_LIST(call, list) in_list((call), (list), sizeof(list) / sizeof((list)[0]))
 
-static void lint_conditions(struct findings *findings, const struct policy_rule *rule)
+static bool has_condition(const struct policy_rule *rule, const char *arg)
+{
+	const struct policy_condition *condition = condition_on(rule, arg);
+
+	return condition != NULL && condition->mask != 0;
+}
+
+static bool excludes(const struct policy_rule *rule, const char *arg, const char *constant)
+{
+	const struct policy_condition *condition = condition_on(rule, arg);
+	uint64_t bits = 0;
+
+	return policy_constant(span_of_string(constant), &bits) && condition != NULL &&
+	       (condition->mask & bits) == bits && (condition->value & bits) == 0;
+}
+
+/* Whoever may execute files may map them as code. */
+static bool maps_a_program(const struct policy *policy, const struct policy_rule *rule)
+{
+	return policy->facts[FACT_EXEC] == FACT_WIDE && strcmp(rule->call, "mmap") == 0 &&
+	       excludes(rule, "prot", "PROT_WRITE") && excludes(rule, "flags", "MAP_ANONYMOUS") &&
+	       excludes(rule, "flags", "MAP_SHARED");
+}
+
+/* A program that is executed may lower its own limits. */
+static bool limits_itself(const struct policy *policy, const struct policy_rule *rule)
+{
+	const struct policy_condition *pid = condition_on(rule, "pid");
+
+	return policy->facts[FACT_EXEC] == FACT_WIDE && strcmp(rule->call, "prlimit64") == 0 &&
+	       pid->mask == UINT32_MAX && pid->value == 0;
+}
+
+static void lint_conditions(struct findings *findings, const struct policy *policy, const struct policy_rule *rule)
 {
 	for (size_t i = 0; i < sizeof(wants_conditions) / sizeof(wants_conditions[0]); i++) {
-		if (strcmp(rule->call, wants_conditions[i].call) != 0)
+		if (strcmp(rule->call, wants_conditions[i].call) != 0 || limits_itself(policy, rule))
 			continue;
-		for (size_t a = 0; a < 3 && wants_conditions[i].args[a] != NULL; a++) {
-			const struct policy_condition *condition = condition_on(rule, wants_conditions[i].args[a]);
-
-			if (condition == NULL || condition->mask == 0)
+		for (size_t a = 0; a < 3 && wants_conditions[i].args[a] != NULL; a++)
+			if (!has_condition(rule, wants_conditions[i].args[a]))
 				find(findings, rule, "without a condition on ", wants_conditions[i].args[a]);
-		}
 	}
 	for (size_t i = 0; i < sizeof(forbidden_bits) / sizeof(forbidden_bits[0]); i++) {
-		const struct policy_condition *condition;
-		uint64_t bits = 0;
-
-		if (strcmp(rule->call, forbidden_bits[i].call) != 0 ||
-		    !policy_constant(span_of_string(forbidden_bits[i].bits), &bits))
+		if (strcmp(rule->call, forbidden_bits[i].call) != 0 || maps_a_program(policy, rule))
 			continue;
-		condition = condition_on(rule, forbidden_bits[i].arg);
-		if (condition == NULL || (condition->mask & bits) != bits || (condition->value & bits) != 0)
+		if (!excludes(rule, forbidden_bits[i].arg, forbidden_bits[i].bits))
 			find(findings, rule, "does not exclude ", forbidden_bits[i].bits);
 	}
 }
@@ -159,7 +184,7 @@ size_t policy_lint(const struct policy *policy, void (*report)(void *context, co
 			continue;
 		if (IN_LIST(rule->call, never) && !(left && IN_LIST(rule->call, spawners)))
 			find(&findings, rule, "is granted to nobody", "");
-		lint_conditions(&findings, rule);
+		lint_conditions(&findings, policy, rule);
 	}
 	if (policy->allows_the_rest)
 		lint_denied(&findings, policy);

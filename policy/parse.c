@@ -188,11 +188,17 @@ static int parse_path(struct parser *parser, const struct words *words)
 	if (words->n != 4 || words->word[3].data[0] != '/')
 		return faulty(parser, "expected `landlock path ACCESS /PATH`");
 	if (span_equal_string(words->word[2], "read-file"))
-		access = 1 << 2;
+		access = PATH_READ_FILE;
 	else if (span_equal_string(words->word[2], "read-dir"))
-		access = 1 << 3;
+		access = PATH_READ_DIR;
+	else if (span_equal_string(words->word[2], "read"))
+		access = PATH_READ_FILE | PATH_READ_DIR;
+	else if (span_equal_string(words->word[2], "execute"))
+		access = PATH_READ_FILE | PATH_READ_DIR | PATH_EXECUTE;
 	else
-		return faulty(parser, "access is read-file or read-dir");
+		return faulty(parser, "access is read-file, read-dir, read or execute");
+	if ((access & PATH_EXECUTE) != 0 && policy->facts[FACT_EXEC] == FACT_STRICT)
+		return faulty(parser, "exec is no, yet %.*s may be executed", WORD(words->word[3]));
 	path = append((void **)&policy->paths, &policy->n_paths, sizeof(*policy->paths));
 	if (path == NULL)
 		return faulty(parser, "out of memory");
@@ -281,7 +287,7 @@ static const struct {
     [FACT_DEFAULT] = {"default", "kill", "allow"},
     [FACT_UNKNOWN] = {"unknown", "ENOSYS", NULL},
     [FACT_CAPABILITIES] = {"capabilities", "none", "kept"},
-    [FACT_DUMPABLE] = {"dumpable", "no", NULL},
+    [FACT_DUMPABLE] = {"dumpable", "no", "yes"},
     [FACT_EXEC] = {"exec", "no", "yes"},
     [FACT_FORK] = {"fork", "no", "yes"},
 };
@@ -296,7 +302,8 @@ static int parse_fact(struct parser *parser, const struct words *words, enum pol
 		              facts[fact].wide != NULL ? " or " : "", facts[fact].wide != NULL ? facts[fact].wide : "");
 	if (parser->policy->facts[fact] != FACT_UNSTATED)
 		return faulty(parser, "stated twice");
-	if (wide && parser->reason == NULL && (fact == FACT_DEFAULT || fact == FACT_CAPABILITIES))
+	if (wide && parser->reason == NULL &&
+	    (fact == FACT_DEFAULT || fact == FACT_CAPABILITIES || fact == FACT_DUMPABLE))
 		return faulty(parser, "%s %s without a reason", facts[fact].name, facts[fact].wide);
 	parser->policy->facts[fact] = wide ? FACT_WIDE : FACT_STRICT;
 	if (fact == FACT_DEFAULT && wide && parser->policy->n_rules > 0)
@@ -463,6 +470,8 @@ static int check_whole(struct parser *parser)
 	for (size_t right = 0; right < RIGHT_COUNT; right++)
 		if (policy->landlock[right] == NEED_UNSTATED)
 			return faulty(parser, "`landlock %s` is missing", landlock_rights[right].name);
+	if (policy->facts[FACT_DUMPABLE] == FACT_WIDE && policy->facts[FACT_EXEC] == FACT_STRICT)
+		return faulty(parser, "dumpable yes is for what executes programs");
 	if (policy->landlock[RIGHT_FS] == NEED_OPEN && policy->n_paths > 0)
 		return faulty(parser, "paths are granted, yet `landlock fs` is open");
 	if (policy->mdwe == NEED_UNSTATED)

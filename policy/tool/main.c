@@ -13,7 +13,7 @@
 #include "lib/fdpass.h"
 #include "tool.h"
 
-const char *const tool_roles[] = {"gate", "streamer", "dialer", "launcher", "supervisor", NULL};
+const char *const tool_roles[] = {"gate", "streamer", "dialer", "launcher", "handler", "supervisor", NULL};
 
 static const struct {
 	const char *name;

@@ -16,12 +16,14 @@
 
 #include "policy/language.h"
 
-static const char *const roles[] = {"gate", "streamer", "dialer", "launcher", "supervisor"};
+static const char *const roles[] = {"gate", "streamer", "dialer", "launcher", "handler", "supervisor"};
 #define N_ROLES (sizeof(roles) / sizeof(roles[0]))
 
 /* Everything that a role's file must say besides its rules. */
-#define FACTS                                                                                                          \
-	"default kill\nunknown ENOSYS\ncapabilities none\ndumpable no\nexec no\nfork no\n"                             \
+#define FACTS    FACTS_OF("no")
+#define EXECUTES FACTS_OF("yes")
+#define FACTS_OF(exec)                                                                                                 \
+	"default kill\nunknown ENOSYS\ncapabilities none\ndumpable no\nexec " exec "\nfork no\n"                       \
 	"landlock fs deny abi 1 required\nlandlock fs-refer deny abi 2 where-available\n"                              \
 	"landlock fs-truncate deny abi 3 where-available\nlandlock fs-ioctl-dev deny abi 5 where-available\n"          \
 	"landlock net-bind deny abi 4 where-available\nlandlock net-connect deny abi 4 where-available\n"              \
@@ -145,7 +147,15 @@ static void test_role_refusals(void **state)
 	refuse("role t\nlandlock fs open\n", "t.policy:2: fs is left open without a reason");
 	refuse("role t\nlandlock net deny abi 4 required\n", "t.policy:2: unknown Landlock right net");
 	refuse("role t\nlandlock path read-file etc\n", "t.policy:2: expected `landlock path ACCESS /PATH`");
-	refuse("role t\nlandlock path write /etc\n", "t.policy:2: access is read-file or read-dir");
+	refuse("role t\nlandlock path write /etc\n", "t.policy:2: access is read-file, read-dir, read or execute");
+	refuse("role t\nexec no\nlandlock path execute /usr\n", "t.policy:3: exec is no, yet /usr may be executed");
+	refuse("role t\ndumpable yes\n", "t.policy:2: dumpable yes without a reason");
+	refuse("role t\ndefault kill\nunknown ENOSYS\ncapabilities none\ndumpable yes # x\nexec no\nfork no\n"
+	       "landlock fs open # x\nlandlock fs-refer open # x\nlandlock fs-truncate open # x\n"
+	       "landlock fs-ioctl-dev open # x\nlandlock net-bind open # x\nlandlock net-connect open # x\n"
+	       "landlock scope-abstract-unix open # x\nlandlock scope-signal open # x\nmdwe where-available\n"
+	       "rlimit core 0\n",
+	       "t.policy:18: dumpable yes is for what executes programs");
 	refuse("role t\ndefault kill\nunknown ENOSYS\ncapabilities none\ndumpable no\nexec no\nfork no\nlandlock fs "
 	       "open # x\n"
 	       "landlock path read-file /etc/hosts\nlandlock fs-refer open # x\nlandlock fs-truncate open # x\n"
@@ -234,6 +244,19 @@ static void test_lint_findings(void **state)
 	     "t.policy:2: mprotect does not exclude PROT_EXEC\n");
 	lint("list t\nallow sendmsg if flags has MSG_DONTWAIT # why\n",
 	     "t.policy:2: sendmsg does not exclude MSG_FASTOPEN\n");
+	/* Whoever executes programs maps them, from files only; and may lower its own limits. */
+	lint("role t\n" EXECUTES "allow mmap if prot within PROT_READ|PROT_EXEC and flags within MAP_PRIVATE # why\n",
+	     "");
+	lint("role t\n" EXECUTES "allow mmap if prot within PROT_READ|PROT_EXEC and flags within MAP_SHARED # why\n",
+	     "t.policy:18: mmap does not exclude PROT_EXEC\n");
+	lint("role t\n" EXECUTES
+	     "allow mmap if prot within PROT_READ|PROT_EXEC and flags within MAP_PRIVATE|MAP_ANONYMOUS # why\n",
+	     "t.policy:18: mmap does not exclude PROT_EXEC\n");
+	lint("role t\n" EXECUTES "allow prlimit64 if pid == 0 # why\n", "");
+	lint("role t\n" EXECUTES "allow prlimit64 if pid == 1 # why\n",
+	     "t.policy:18: prlimit64 without a condition on new\n");
+	lint("role t\n" FACTS "allow prlimit64 if pid == 0 # why\n",
+	     "t.policy:18: prlimit64 without a condition on new\n");
 	lint("list t\nallow ptrace # why\n", "t.policy:2: ptrace is granted to nobody\n");
 	lint("list t\nallow io_uring_setup # why\n", "t.policy:2: io_uring_setup is granted to nobody\n");
 }
