@@ -147,6 +147,10 @@ $(MODULE): $(call obj,$(MODULE_SRC)) $(BUILD)/liblib.a module/exports.map
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(ARCHIVES)
 	$(call link,-lcmocka $(LIBS_STREAMER) $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB))
 
+# What the cage of a handler costs.
+$(BUILD)/tests/bench_cage: $(BUILD)/obj/tests/bench/bench_cage.o $(BUILD)/liblauncher.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+
 # A role with a planted fault, for the tests of the audit.
 $(BUILD)/tests/weakened: $(BUILD)/obj/tests/integration/weakened.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
@@ -287,7 +291,7 @@ integration-modes: all
 	else echo "integration-modes: skipped as another user, who cannot read this folder"; fi
 
 # Slow ones, on demand.
-.PHONY: policy-usage bench bench-stream ownership-long
+.PHONY: policy-usage bench bench-stream bench-cage ownership-long
 # What of the policies no test makes use of: the tests that together need all of it, under strace.
 policy-usage: check-packages all
 	@rm -rf $(BUILD)/trace && mkdir -p -m 0777 $(BUILD)/trace
@@ -298,6 +302,8 @@ bench: check-packages all
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench_handoff.py $(BENCH_ARGS)
 bench-stream: check-packages all
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench_stream.py $(BENCH_ARGS)
+bench-cage: $(BUILD)/tests/bench_cage
+	$< $(BENCH_ARGS)
 ownership-long: check-packages all
 	HANDOFF_LONG=1 BUILD=$(BUILD) $(PYTEST) -s tests/integration/test_ownership.py
 
