@@ -560,6 +560,7 @@ def test_no_head(bare, protocol, sent):
                                   piece_of(b"one") + END + b"more"], ids=str)
 def test_cut(bare, protocol, expected, sent):
     bare.apache.expect("AHSH0104")
+    since = bare.apache.error_log.position()
     exchange = Exchange(bare, protocol)
     exchange.handoff.accept()
     exchange.handoff.client.sendall(head_of() + piece_of(b"zero"))
@@ -569,6 +570,7 @@ def test_cut(bare, protocol, expected, sent):
     exchange.handoff.close()
     exchange.popen.communicate(timeout=40)
     assert exchange.popen.returncode == expected
+    bare.apache.error_log.wait("AHSH0104", 5, since)  # the client may know before the log does
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -11,7 +11,7 @@ import pytest
 
 import handoff1
 from client import parse_response
-from env import ScriptedUpstream, proc_status, wait_for
+from env import SANITIZE, ScriptedUpstream, proc_status, wait_for
 from streams import TEXT, exchange, prompt_data, serves
 
 STREAMS = 2000
@@ -123,6 +123,7 @@ def test_more_streams_than_descriptors(env, monkeypatch, handoffd_factory, opena
         wait_for(lambda: serves(daemon, prompt_data("x")), 5, "room again")
 
 
+@pytest.mark.skipif(SANITIZE, reason="sanitizers make everything larger")
 def test_memory_of_an_idle_stream(handoffd_factory, capsys):
     daemon = handoffd_factory(allow_peer=(os.geteuid(),), backends={"demo": {"type": "demo", "delay": 60000}})
     pid = daemon.pid("streamer")
