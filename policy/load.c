@@ -62,17 +62,17 @@ static char *read_override(const char *directory, const char *name, const char *
 	return NULL;
 }
 
-static struct policy *load_override(const char *role, const char *directory, char *error, size_t error_size)
+/* The policy in DIRECTORY/NAME, NULL with the reason in error, or without when there is no such file. */
+static struct policy *load_override(const char *directory, const char *name, char *error, size_t error_size)
 {
-	char name[64], path[PATH_MAX];
+	char path[PATH_MAX];
 	struct policy *policy;
 	const char *fault;
 	char *text, *kept;
 
 	*error = '\0';
-	if (snprintf(name, sizeof(name), "%s.policy", role) >= (int)sizeof(name) ||
-	    snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path)) {
-		snprintf(error, error_size, "the name of %s's policy is too long", role);
+	if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path)) {
+		snprintf(error, error_size, "the path of %s is too long", name);
 		return NULL;
 	}
 	text = read_override(directory, name, &fault);
@@ -93,28 +93,53 @@ static struct policy *load_override(const char *role, const char *directory, cha
 	return policy;
 }
 
+/* The policy itself when it is one of this role, else NULL. */
+static struct policy *of_role(struct policy *policy, const char *role, const char *file, char *error, size_t error_size)
+{
+	if (policy == NULL || (!policy->is_list && strcmp(policy->role, role) == 0))
+		return policy;
+	snprintf(error, error_size, "%s: is not the policy of role %s", file, role);
+	policy_free(policy);
+	return NULL;
+}
+
 struct policy *policy_load(const char *role, const char *directory, char *error, size_t error_size)
 {
 	const char *file = NULL;
 	struct span text = policy_builtin(role, &file);
 	struct policy *policy = NULL;
+	char name[64];
 
 	*error = '\0';
 	if (text.data == NULL) {
 		snprintf(error, error_size, "there is no policy for %s", role);
 		return NULL;
 	}
+	snprintf(name, sizeof(name), "%s.policy", role);
 	if (directory != NULL)
-		policy = load_override(role, directory, error, error_size);
+		policy = load_override(directory, name, error, error_size);
 	if (policy == NULL && *error == '\0')
 		policy = policy_parse(file, text, error, error_size);
-	if (policy != NULL && (policy->is_list || strcmp(policy->role, role) != 0)) {
-		snprintf(error, error_size, "%s: is not the policy of role %s",
-		         policy->override != NULL ? policy->override : file, role);
-		policy_free(policy);
+	if (policy != NULL && policy->override != NULL)
+		file = policy->override;
+	return of_role(policy, role, file, error, error_size);
+}
+
+struct policy *policy_load_file(const char *role, const char *path, char *error, size_t error_size)
+{
+	const char *name = strrchr(path, '/');
+	char directory[PATH_MAX];
+	struct policy *policy;
+
+	if (name == NULL || (size_t)(name - path) >= sizeof(directory) - 1) {
+		snprintf(error, error_size, "%s: not an absolute path, or too long", path);
 		return NULL;
 	}
-	return policy;
+	snprintf(directory, sizeof(directory), "%.*s", name == path ? 1 : (int)(name - path), path);
+	policy = load_override(directory, name + 1, error, error_size);
+	if (policy == NULL && *error == '\0')
+		snprintf(error, error_size, "%s: %s", path, strerror(ENOENT));
+	return of_role(policy, role, path, error, error_size);
 }
 
 const char *policy_override(const struct policy *policy)

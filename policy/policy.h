@@ -16,6 +16,8 @@ struct policy;
  * root may be able to write to, else the built-in one (always when directory is NULL). NULL and "FILE:LINE: what is
  * wrong" in error when it is faulty; policy_free() the result. */
 struct policy *policy_load(const char *role, const char *directory, char *error, size_t error_size);
+/* The policy of a role in this file, which is subject to the same. */
+struct policy *policy_load_file(const char *role, const char *path, char *error, size_t error_size);
 void policy_free(struct policy *policy);
 /* The file that replaces the built-in policy, NULL when none does. */
 const char *policy_override(const struct policy *policy);

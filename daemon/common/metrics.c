@@ -40,6 +40,8 @@ const char *metric_label_value(const struct metric_info *info, size_t slot)
 		return reason_name((enum reason)(slot - info->first));
 	if (info->label == METRIC_USAGE)
 		return usage_name((enum usage_kind)(slot - info->first));
+	if (info->label == METRIC_ENDING)
+		return ending_name((enum ending)(slot - info->first));
 	return outcome_name((enum outcome)(slot - info->first));
 }
 
@@ -154,6 +156,8 @@ uint64_t metrics_layout(void)
 		hash = hash_add(hash, outcome_name((enum outcome)i));
 	for (size_t i = 0; i < USAGE_COUNT; i++)
 		hash = hash_add(hash, usage_name((enum usage_kind)i));
+	for (size_t i = 0; i < ENDING_COUNT; i++)
+		hash = hash_add(hash, ending_name((enum ending)i));
 	for (size_t i = 0; i < METRIC_BUCKETS; i++)
 		hash = (hash ^ bounds[i]) * 0x100000001b3;
 	return hash;

@@ -20,8 +20,8 @@
 enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4, BY_LAUNCHER = 8 };
 
 /* COUNTER only grows, GAUGE is what is now, PEAK the highest that a gauge had, HISTOGRAM a distribution of durations.
- * label: NONE, REASON, OUTCOME, USAGE (one number for each of its values), or BACKEND (the backend of the streamer's
- * pool).
+ * label: NONE, REASON, OUTCOME, USAGE, ENDING (one number for each of its values), or BACKEND (the backend of the
+ * streamer's pool).
  *
  *      symbol, name, type, label, by, help */
 #define METRICS(X)                                                                                                     \
@@ -119,7 +119,18 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4, BY_LAUNCHER = 8 };
 	X(METRIC_DIALER_FAILED, "handoffd_dialer_failed_total", COUNTER, NONE, BY_DIALER,                              \
 	  "Connections to upstreams that failed")                                                                      \
 	X(METRIC_DIALER_REFUSED, "handoffd_dialer_refused_total", COUNTER, NONE, BY_DIALER,                            \
-	  "Connections that the dialer did not try: another backend's upstream, or too many at once")
+	  "Connections that the dialer did not try: another backend's upstream, or too many at once")                  \
+	X(METRIC_RUNS_WAITING, "handoffd_runs_waiting", GAUGE, NONE, BY_LAUNCHER,                                      \
+	  "Requests that wait for a place to run a handler's program")                                                 \
+	X(METRIC_RUNS_RUNNING, "handoffd_runs_running", GAUGE, NONE, BY_LAUNCHER, "Programs of handlers that run now") \
+	X(METRIC_RUNS_REFUSED, "handoffd_runs_refused_total", COUNTER, NONE, BY_LAUNCHER,                              \
+	  "Requests for a place that were refused: places and queue were full, or the launcher was stopping")          \
+	X(METRIC_RUNS_STARTED, "handoffd_runs_started_total", COUNTER, NONE, BY_LAUNCHER,                              \
+	  "Programs of handlers that were started")                                                                    \
+	X(METRIC_RUNS_NOT_STARTED, "handoffd_runs_not_started_total", COUNTER, NONE, BY_LAUNCHER,                      \
+	  "Programs of handlers that could not be started")                                                            \
+	X(METRIC_RUNS_ENDED, "handoffd_runs_ended_total", COUNTER, ENDING, BY_LAUNCHER,                                \
+	  "Programs of handlers that ended, with all that they had started, by how")
 
 enum metric {
 #define METRIC_ENUM(symbol, name, type, label, by, help) symbol,
@@ -129,7 +140,7 @@ enum metric {
 };
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_PEAK, METRIC_HISTOGRAM };
-enum metric_label { METRIC_NONE, METRIC_REASON, METRIC_OUTCOME, METRIC_USAGE, METRIC_BACKEND };
+enum metric_label { METRIC_NONE, METRIC_REASON, METRIC_OUTCOME, METRIC_USAGE, METRIC_ENDING, METRIC_BACKEND };
 
 /* Upper bounds of the buckets in microseconds; a last one takes the rest. */
 #define METRIC_BOUNDS                                                                                                  \
@@ -145,6 +156,7 @@ enum {
 	METRIC_VALUES_REASON = REASON_COUNT,
 	METRIC_VALUES_OUTCOME = OUTCOME_COUNT,
 	METRIC_VALUES_USAGE = USAGE_COUNT,
+	METRIC_VALUES_ENDING = ENDING_COUNT,
 };
 #define METRIC_SLOTS_COUNTER(label)   METRIC_VALUES_##label
 #define METRIC_SLOTS_GAUGE(label)     METRIC_VALUES_##label
@@ -171,7 +183,7 @@ struct metric_info {
 
 /* A row of the table. Static storage. */
 const struct metric_info *metric_info(enum metric metric);
-/* What stands in a label for this slot of a metric by reason, outcome or usage. Static storage. */
+/* What stands in a label for this slot of a metric by reason, outcome, usage or ending. Static storage. */
 const char *metric_label_value(const struct metric_info *info, size_t slot);
 /* Upper bound of a bucket in microseconds; UINT64_MAX for the last. */
 uint64_t metric_bound(size_t bucket);
@@ -186,7 +198,7 @@ struct metrics_page {
 static_assert(sizeof(struct metrics_page) <= METRICS_PAGE_SIZE, "the table fits one page");
 
 void metrics_add(enum metric metric, uint64_t n);
-/* One more for a reason, an outcome or a kind of usage. */
+/* One more for a reason, an outcome, a kind of usage or an ending. */
 void metrics_count(enum metric metric, size_t label);
 /* A gauge; for a peak only when it is higher. */
 void metrics_set(enum metric metric, uint64_t value);

@@ -16,6 +16,12 @@ static const char *const usages[USAGE_COUNT] = {
 #undef USAGE_NAME
 };
 
+static const char *const endings[ENDING_COUNT] = {
+#define ENDING_NAME(symbol, name) [symbol] = (name),
+    ENDINGS(ENDING_NAME)
+#undef ENDING_NAME
+};
+
 const char *outcome_name(enum outcome outcome)
 {
 	return (unsigned)outcome < OUTCOME_COUNT ? outcomes[outcome] : "unknown";
@@ -24,4 +30,9 @@ const char *outcome_name(enum outcome outcome)
 const char *usage_name(enum usage_kind kind)
 {
 	return (unsigned)kind < USAGE_COUNT ? usages[kind] : "unknown";
+}
+
+const char *ending_name(enum ending ending)
+{
+	return (unsigned)ending < ENDING_COUNT ? endings[ending] : "unknown";
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Outcomes: every way a stream can end, once, with its stable name (log lines, metrics, error events); and what is
- * known of the tokens that it took.
+ * Outcomes: every way a stream can end, once, with its stable name (log lines, metrics, error events); what is known of
+ * the tokens that it took; and every way a run of a handler's program can end.
  */
 #ifndef HANDOFFD_OUTCOME_H
 #define HANDOFFD_OUTCOME_H
@@ -46,8 +46,27 @@ struct usage {
 	enum usage_kind kind;
 };
 
+/*      symbol             name          how a run ended */
+#define ENDINGS(X)                                                                                                     \
+	X(ENDING_DONE, "done")           /* exit status 0 */                                                           \
+	X(ENDING_FAILED, "failed")       /* another exit status */                                                     \
+	X(ENDING_SIGNAL, "signal")       /* a signal that the launcher did not send */                                 \
+	X(ENDING_WALL_TIME, "wall-time") /* the launcher ended it for one of its limits */                             \
+	X(ENDING_CPU_TIME, "cpu-time")                                                                                 \
+	X(ENDING_MEMORY, "memory")                                                                                     \
+	X(ENDING_OUTPUT, "output")                                                                                     \
+	X(ENDING_STOPPED, "stopped") /* nobody wanted its answer any more */
+
+enum ending {
+#define ENDING_ENUM(symbol, name) symbol,
+	ENDINGS(ENDING_ENUM)
+#undef ENDING_ENUM
+	    ENDING_COUNT
+};
+
 /* Stable names, "unknown" when out of range. Static storage. */
 const char *outcome_name(enum outcome outcome);
 const char *usage_name(enum usage_kind kind);
+const char *ending_name(enum ending ending);
 
 #endif

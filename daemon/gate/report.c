@@ -93,6 +93,8 @@ static const char *label_name(const struct metric_info *info)
 {
 	if (info->label == METRIC_USAGE)
 		return "usage";
+	if (info->label == METRIC_ENDING)
+		return "ending";
 	return info->label == METRIC_OUTCOME && info->first != METRIC_STREAM_ERRORS_FIRST ? "outcome" : "reason";
 }
 

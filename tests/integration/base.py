@@ -101,12 +101,13 @@ def open_fds(pid: int) -> dict:
 class Process:
     """A started program: its own process group, its output in a log file, gone with everything below it on stop()."""
 
-    def __init__(self, arguments, log: pathlib.Path, environment=None, cwd="/", stop_signal=signal.SIGTERM):
+    def __init__(self, arguments, log: pathlib.Path, environment=None, cwd="/", stop_signal=signal.SIGTERM,
+                 stdin=subprocess.DEVNULL):
         self.arguments, self.log_file, self.stop_signal = [str(argument) for argument in arguments], log, stop_signal
         # The program ends when the test run is killed.
         guard = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
         with open(log, "ab") as out:
-            self.popen = subprocess.Popen(guard + self.arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            self.popen = subprocess.Popen(guard + self.arguments, stdin=stdin, stdout=out, stderr=out,
                                           env=environment, cwd=cwd, process_group=0)
         self.pid = self.popen.pid
 

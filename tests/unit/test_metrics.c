@@ -51,6 +51,8 @@ static void test_table(void **state)
 	    metric_label_value(metric_info(METRIC_HANDOFF_ERRORS), METRIC_HANDOFF_ERRORS_FIRST + REASON_TOKEN_MAC),
 	    "token-mac");
 	assert_string_equal(metric_label_value(metric_info(METRIC_STREAMS), METRIC_STREAMS_LAST), "no-memory");
+	assert_string_equal(metric_label_value(metric_info(METRIC_RUNS_ENDED), METRIC_RUNS_ENDED_LAST), "stopped");
+	assert_string_equal(ending_name(ENDING_COUNT), "unknown");
 	assert_string_equal(outcome_name(OUTCOME_COUNT), "unknown");
 }
 
