@@ -5,6 +5,7 @@
  *
  *     for each listen section     a socket unit of its own, whose connections go to the gate
  *     for each worker of a pool   an instance of handoffd-streamer@ and its socket, with the pool's user and credential
+ *     for each handler section    an instance of handoffd-launcher@ and its socket, with its user and writable paths
  *     for gate and dialer         the user that the configuration names
  *
  * Everything is written below the directory that systemd names and is gone when systemd reads its units again. A faulty
@@ -182,6 +183,43 @@ static void pool_write(const struct config *config, const struct config_backend 
 	}
 }
 
+/* The launcher starts before the streamers whose programs it runs, and so ends after them. */
+static void put_streamers(FILE *unit, const struct config *config, size_t handler)
+{
+	for (size_t i = 0; i < config->n_backends; i++) {
+		const struct config_backend *backend = &config->backends[i];
+
+		for (size_t k = 0;
+		     backend->type == BACKEND_HANDLER && backend->handler == handler && k < backend->workers; k++)
+			fprintf(unit, "Before=handoffd-streamer@%s-%zu.service\n", backend->name, k);
+	}
+}
+
+static void launcher_write(const struct config *config, size_t number)
+{
+	const struct config_handler *handler = &config->handlers[number];
+	char name[UNIT_NAME_MAX], path[PATH_MAX];
+	FILE *unit;
+
+	snprintf(name, sizeof(name), "handoffd-launcher@%s.service", handler->name);
+	service_write(config, name, &handler->user, "", "");
+	want("handoffd.target", name, UNITS "/handoffd-launcher@.service");
+	path_in(path, "%s.d/50-handler.conf", name);
+	unit = unit_open(config, path);
+	fputs("[Unit]\n", unit);
+	put_streamers(unit, config, number);
+	fputs("[Service]\n", unit);
+	for (size_t i = 0; i < handler->write_paths.n; i++) {
+		fputs("ReadWritePaths=-", unit);
+		put_path(unit, handler->write_paths.item[i]);
+		fputc('\n', unit);
+	}
+	unit_close(unit, path);
+	snprintf(name, sizeof(name), "handoffd-launcher@%s.socket", handler->name);
+	socket_write(config, name);
+	want("handoffd.target", name, UNITS "/handoffd-launcher@.socket");
+}
+
 /* ---------------------------------------------------------------- configuration */
 
 /* Unit files split values at blanks and take backslashes for themselves. */
@@ -210,6 +248,9 @@ static const struct config *config_read(const char *file)
 		path_check(config->listens[i].path);
 	for (size_t i = 0; i < config->n_backends; i++)
 		path_check(config->backends[i].credential_file);
+	for (size_t i = 0; i < config->n_handlers; i++)
+		for (size_t k = 0; k < config->handlers[i].write_paths.n; k++)
+			path_check(config->handlers[i].write_paths.item[k]);
 	return config;
 }
 
@@ -235,5 +276,7 @@ int main(int argc, char **argv)
 	socket_write(config, "handoffd-dialer.socket");
 	for (size_t i = 0; i < config->n_backends; i++)
 		pool_write(config, &config->backends[i]);
+	for (size_t i = 0; i < config->n_handlers; i++)
+		launcher_write(config, i);
 	return 0;
 }

@@ -22,7 +22,7 @@ export HOME="$root"
 # verify looks for the executables; theirs are built elsewhere. The units that handoffd-generator adds are made from the
 # sample configuration, with users that this machine has.
 mkdir -p "$root/libexec" "$root/units" "$root/made"
-for role in gate streamer dialer; do
+for role in gate streamer dialer launcher; do
 	ln -s /bin/true "$root/libexec/handoffd-$role"
 done
 for unit in "$units"/*.service "$units"/*.socket "$units"/*.target; do
@@ -35,6 +35,20 @@ for more in '' 'legacy-stream = yes'; do
 	printf 'listen "/run/handoffd/%s.sock" {\n backend = demo\n allow-peer = {"33"}\n legacy = yes\n %s\n}\n' \
 		"${more:+early-}legacy" "$more" >>"$root/handoffd.conf"
 done
+
+cat >>"$root/handoffd.conf" <<-EOF
+	backend "program" {
+	 type = handler
+	 handler = cat
+	 workers = 2
+	 user = sync
+	}
+	handler "cat" {
+	 command = {"/bin/cat"}
+	 write-paths = {"/var/lib/%cat", "/srv/cat"}
+	 user = mail
+	}
+EOF
 
 # check WHAT COMMAND...: passes when the command succeeds and prints nothing.
 check() {
@@ -76,11 +90,17 @@ exposure() {
 check "handoffd-generator" "$generator" "$root/made" "$root/handoffd.conf"
 for name in handoffd-gate.service handoffd-dialer.service handoffd-dialer.socket handoffd.target \
 	handoffd-streamer@demo-0.service handoffd-streamer@demo-0.socket handoffd-streamer@openai-0.service \
+	handoffd-launcher@cat.service handoffd-launcher@cat.socket \
 	handoffd-listen-0.socket handoffd-listen-1.socket handoffd-listen-3.socket; do
 	check "verify $name" verify "$name"
 done
 check "socket of a legacy listener" sh -c "grep -q '^ListenSequentialPacket=/run/handoffd/legacy.sock$' $root/made/handoffd-listen-2.socket"
 check "socket of a legacy stream" sh -c "grep -q '^ListenStream=/run/handoffd/early-legacy.sock$' $root/made/handoffd-listen-3.socket"
+drop_in="$root/made/handoffd-launcher@cat.service.d"
+check "user of a launcher" sh -c "grep -q '^User=$(id -u mail)$' $drop_in/50-user.conf"
+check "writable paths of a launcher" sh -c "[ \"\$(grep -c '^ReadWritePaths=-/\(var/lib/%%cat\|srv/cat\)$' $drop_in/50-handler.conf)\" = 2 ]"
+check "a launcher ends after its streamers" sh -c "[ \"\$(grep -c '^Before=handoffd-streamer@program-[01].service$' $drop_in/50-handler.conf)\" = 2 ]"
+check "a launcher is started with the rest" test -L "$root/made/handoffd.target.wants/handoffd-launcher@cat.service"
 if command -v systemd-sysusers >/dev/null && command -v systemd-tmpfiles >/dev/null; then
 	mkdir -p "$root/image/etc"
 	check "sysusers.d" sysusers "$units/sysusers.d/handoffd.conf"
@@ -90,6 +110,9 @@ fi
 exposure handoffd-gate.service 5
 exposure handoffd-streamer@demo-0.service 4
 exposure handoffd-dialer.service 12
+exposure handoffd-launcher@cat.service 15
+# Nobody else may make cgroups or namespaces.
+check "only launchers delegate" sh -c "[ \"\$(grep -l '^Delegate=' $units/*.service)\" = $units/handoffd-launcher@.service ]"
 
 # Apache with the drop-in: Debian's own unit, from its package, which need not be installed.
 skipped=0

@@ -91,22 +91,28 @@ static const struct config_user *user_of(const struct audit *audit, const struct
 		return &config->user[ROLE_GATE];
 	if (strcmp(process->role, "dialer") == 0)
 		return &config->user[ROLE_DIALER];
+	for (size_t i = 0; i < config->n_handlers; i++)
+		if (strcmp(process->role, "launcher") == 0 && strcmp(config->handlers[i].name, process->section) == 0)
+			return &config->handlers[i].user;
 	for (size_t i = 0; i < config->n_backends; i++)
-		if (strcmp(config->backends[i].name, process->backend) == 0)
+		if (strcmp(config->backends[i].name, process->section) == 0)
 			return &config->backends[i].user;
 	return &config->user[ROLE_STREAMER];
 }
 
-/* BACKEND, of `-b BACKEND` or `-i BACKEND-N`. */
-static void take_backend(struct process *process, const char *words, size_t len)
+/* BACKEND, of `-b BACKEND` or `-i BACKEND-N`; of a launcher HANDLER, of `-H HANDLER` or `-i HANDLER`. */
+static void take_section(struct process *process, const char *words, size_t len)
 {
-	const char *backend = option_of(words, len, "-b");
+	bool is_launcher = strcmp(process->role, "launcher") == 0;
+	const char *name = option_of(words, len, is_launcher ? "-H" : "-b");
 	const char *instance = option_of(words, len, "-i");
 
-	if (backend != NULL)
-		snprintf(process->backend, sizeof(process->backend), "%s", backend);
+	if (name == NULL && is_launcher)
+		name = instance;
+	if (name != NULL)
+		snprintf(process->section, sizeof(process->section), "%s", name);
 	else if (instance != NULL && strrchr(instance, '-') != NULL)
-		snprintf(process->backend, sizeof(process->backend), "%.*s", (int)(strrchr(instance, '-') - instance),
+		snprintf(process->section, sizeof(process->section), "%.*s", (int)(strrchr(instance, '-') - instance),
 		         instance);
 }
 
@@ -148,12 +154,27 @@ static int consider(struct audit *audit, pid_t pid)
 	audit->processes = process;
 	process = &audit->processes[audit->n++];
 	*process = (struct process){.pid = pid, .role = role, .config = audit->config};
-	take_backend(process, words, len);
+	take_section(process, words, len);
 	process->policy = audit->policies[policy_index(role)];
 	process->parent = (pid_t)strtol(proc_status(pid, "PPid"), NULL, 10);
 	process->is_unit = is_unit(pid, process->parent);
 	expect_user(audit, process);
 	return 0;
+}
+
+/* The first process of a run is the launcher's own program, and looks like it. It is of the run's cage, not a role. */
+static void leave_runs_out(struct audit *audit)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < audit->n; i++)
+		for (size_t k = 0; k < audit->n; k++)
+			audit->processes[i].is_run |= audit->processes[i].parent == audit->processes[k].pid &&
+			                              strcmp(audit->processes[k].role, "launcher") == 0;
+	for (size_t i = 0; i < audit->n; i++)
+		if (!audit->processes[i].is_run)
+			audit->processes[n++] = audit->processes[i];
+	audit->n = n;
 }
 
 static int find_processes(struct audit *audit)
@@ -168,6 +189,7 @@ static int find_processes(struct audit *audit)
 		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
 			rc = consider(audit, (pid_t)strtol(entry->d_name, NULL, 10));
 	closedir(folder);
+	leave_runs_out(audit);
 	return rc == 0 ? TOOL_OK : tool_error("out of memory");
 }
 
@@ -180,14 +202,14 @@ static const struct policy *inherited_by(const struct audit *audit, const struct
 	return NULL;
 }
 
-static void expect(struct audit *audit, const char *role, const char *backend, size_t wanted)
+static void expect(struct audit *audit, const char *role, const char *section, size_t wanted)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < audit->n; i++)
-		n += strcmp(audit->processes[i].role, role) == 0 && strcmp(audit->processes[i].backend, backend) == 0;
+		n += strcmp(audit->processes[i].role, role) == 0 && strcmp(audit->processes[i].section, section) == 0;
 	if (n < wanted)
-		found(&audit->missing, "running", VERDICT_FAULT, "%zu of %zu %s %s", n, wanted, role, backend);
+		found(&audit->missing, "running", VERDICT_FAULT, "%zu of %zu %s %s", n, wanted, role, section);
 }
 
 static void expect_all(struct audit *audit)
@@ -196,6 +218,8 @@ static void expect_all(struct audit *audit)
 	expect(audit, "dialer", "", 1);
 	for (size_t i = 0; i < audit->config->n_backends; i++)
 		expect(audit, "streamer", audit->config->backends[i].name, audit->config->backends[i].workers);
+	for (size_t i = 0; i < audit->config->n_handlers; i++)
+		expect(audit, "launcher", audit->config->handlers[i].name, 1);
 	if (audit->missing.n_findings == 0)
 		found(&audit->missing, "running", VERDICT_OK, "%zu processes", audit->n);
 	for (size_t i = 0; tool_roles[i] != NULL; i++)
@@ -217,7 +241,7 @@ static void print_process(const struct process *process)
 			snprintf(name, sizeof(name), "-");
 		else
 			snprintf(name, sizeof(name), "%s%s%s[%d]", process->role,
-			         process->backend[0] != '\0' ? "-" : "", process->backend, (int)process->pid);
+			         process->section[0] != '\0' ? "-" : "", process->section, (int)process->pid);
 		printf("%-28s %-14s %-9s %s\n", name, finding->check, verdict_names[finding->verdict], finding->detail);
 	}
 }
@@ -236,8 +260,10 @@ static json_t *json_of(const struct process *process)
 	}
 	if (process->role == NULL)
 		return json_pack("{s:o}", "findings", findings);
-	return json_pack("{s:s, s:i, s:s, s:o}", "role", process->role, "pid", (int)process->pid, "backend",
-	                 process->backend, "findings", findings);
+	bool is_launcher = strcmp(process->role, "launcher") == 0;
+
+	return json_pack("{s:s, s:i, s:s, s:o}", "role", process->role, "pid", (int)process->pid,
+	                 is_launcher ? "handler" : "backend", process->section, "findings", findings);
 }
 
 static size_t count(const struct audit *audit, enum verdict verdict)

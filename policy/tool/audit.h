@@ -27,9 +27,10 @@ struct process {
 	pid_t pid;
 	pid_t parent;
 	const char *role; /* of tool_roles; NULL: what is said of no process in particular */
-	char backend[64]; /* of a streamer, "" otherwise */
+	char section[64]; /* backend of a streamer, handler of a launcher; "" otherwise */
 	uid_t uid;        /* that it should have */
 	gid_t gid;
+	bool is_run;  /* the first process of a handler's run */
 	bool is_unit; /* one of systemd's, not a child of the supervisor */
 	const struct policy *policy;
 	const struct config *config;

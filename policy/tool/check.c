@@ -128,6 +128,16 @@ static void check_families(struct unit *unit, const struct policy *policy)
 
 /* ---------------------------------------------------------------- paths */
 
+/* Of those that start nothing none needs namespaces, nor cgroups of its own. */
+static void check_processes(struct unit *unit, const struct policy *policy)
+{
+	if (policy->facts[FACT_FORK] != FACT_STRICT)
+		return;
+	want(unit, "RestrictNamespaces", "yes", "fork no");
+	if (setting(unit, "Delegate").len > 0)
+		find(unit, "grants cgroups, although the policy says fork no", "");
+}
+
 /* No policy lets a role write a file or execute one, so no unit makes one writable; but a streamer opens its access log
  * before its cage closes. */
 static void check_paths(struct unit *unit, const char *role)
@@ -284,6 +294,7 @@ static void check_unit(struct unit *unit, const struct policy *policy)
 	if (!policy_has_family(policy, 2))
 		want(unit, "PrivateNetwork", "yes", "no socket() for the network");
 	want(unit, "ProtectSystem", "strict", "no file is written");
+	check_processes(unit, policy);
 	check_families(unit, policy);
 	check_paths(unit, policy->role);
 	check_readable(unit, policy);
@@ -297,7 +308,8 @@ int tool_check(const struct tool_options *options, int argc, char **argv)
 		const char *file;
 	} units[] = {{"gate", "handoffd-gate.service"},
 	             {"streamer", "handoffd-streamer@.service"},
-	             {"dialer", "handoffd-dialer.service"}};
+	             {"dialer", "handoffd-dialer.service"},
+	             {"launcher", "handoffd-launcher@.service"}};
 	const char *directory = argc > 1 ? argv[1] : "/lib/systemd/system";
 	size_t findings = 0;
 

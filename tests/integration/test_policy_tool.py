@@ -6,6 +6,7 @@ import pathlib
 import re
 import select
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -113,6 +114,10 @@ def test_unused(tool):
     ("handoffd-dialer.service", "LimitCORE=0\n", "LimitCORE=0\nInaccessiblePaths=/etc/hosts\n", "hides a path that the policy"),
     ("handoffd-gate.service", "SystemCallFilter=~execveat", "SystemCallFilter=~accept4 execveat",
      "takes away a call that the policy grants: accept4"),
+    ("handoffd-launcher@.service", " umount2", "", "takes away a call that the policy grants: umount2"),
+    ("handoffd-launcher@.service", "PrivateNetwork=yes\n", "", "PrivateNetwork=yes is missing"),
+    ("handoffd-gate.service", "RestrictNamespaces=yes\n", "", "RestrictNamespaces=yes is missing: fork no"),
+    ("handoffd-gate.service", "LimitCORE=0\n", "LimitCORE=0\nDelegate=yes\n", "grants cgroups"),
 ])
 def test_check(tool, env, unit, before, after, finding):
     folder = env.folder("units")
@@ -182,6 +187,25 @@ class TestAudit:
         assert {process["role"] for process in root["processes"]} == {"supervisor", "gate", "dialer", "streamer"}
         assert all({"check", "verdict", "detail"} == finding.keys()
                    for process in root["processes"] for finding in process["findings"])
+
+    def test_launchers(self, tool, handoffd_factory):
+        """Each is known by its section; one that is not there is missed."""
+        names = ["figlet", "second-one"]
+        daemon = handoffd_factory(handlers={name: {"command": ["/bin/cat"]} for name in names})
+        harness.wait_for(lambda: len(daemon.log.find(r"event=peer-connected role=launcher")) == 2)
+        result = audit(tool, daemon, "--json")
+        assert result.returncode == 0, result.stdout
+        root = json.loads(result.stdout)
+        assert [process["handler"] for process in root["processes"] if process["role"] == "launcher"] == names
+        pid = daemon.pid("launcher", "second-one")
+        os.kill(daemon.process.pid, signal.SIGSTOP)  # it starts nobody anew meanwhile
+        try:
+            os.kill(pid, signal.SIGKILL)
+            result = audit(tool, daemon)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+        assert result.returncode == 1 and "0 of 1 launcher second-one" in result.stdout, result.stdout
+        daemon.expect(r"event=crashed role=launcher", r"event=peer-lost role=launcher")
 
     def test_unprivileged(self, tool, handoffd):
         """It says what it could not see, and does not call that a fault."""
