@@ -56,7 +56,12 @@
 	X(REASON_INTERNAL, "internal", 500, "an unexpected system error")                                              \
 	/* relayed clients */                                                                                          \
 	X(REASON_RELAY_LIMIT, "relay-limit", 503, "as many clients are relayed as SocketHandoffRelayMax allows")       \
-	X(REASON_RELAY_BROKEN, "relay-broken", 502, "the daemon let go of a relayed client before its answer began")
+	X(REASON_RELAY_BROKEN, "relay-broken", 502, "the daemon let go of a relayed client before its answer began")   \
+	/* handlers */                                                                                                 \
+	X(REASON_HANDLER_BUSY, "handler-busy", 503,                                                                    \
+	  "the handler's program runs as often as it may, and no place came free")                                     \
+	X(REASON_HANDLER_UNAVAILABLE, "handler-unavailable", 503,                                                      \
+	  "the process that starts the handler's program is not there")
 
 enum reason {
 #define REASON_ENUM(symbol, name, status, meaning) symbol,

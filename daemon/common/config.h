@@ -20,8 +20,9 @@
 
 enum backend_type { BACKEND_DEMO, BACKEND_OPENAI, BACKEND_HANDLER };
 
-/* What the client gets of an answer: our own events of content, the upstream's events as they are, or plain text. */
-enum config_output { OUTPUT_CONTENT, OUTPUT_PASSTHROUGH, OUTPUT_TEXT };
+/* What the client gets of an answer: our own events of content, the upstream's events as they are, or plain text; or,
+ * of some handlers and never configured, a response of the program's own. */
+enum config_output { OUTPUT_CONTENT, OUTPUT_PASSTHROUGH, OUTPUT_TEXT, OUTPUT_RAW };
 
 /* What becomes of the upstream's answer when the client hangs up. */
 enum config_disconnect { DISCONNECT_CANCEL, DISCONNECT_DRAIN };

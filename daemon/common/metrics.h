@@ -72,6 +72,12 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4, BY_LAUNCHER = 8 };
 	  "Bytes of requests that their upstream has not got yet, attachments included")                               \
 	X(METRIC_ACCEPT_TOO_LATE, "handoffd_accept_too_late_total", COUNTER, NONE, BY_STREAMER,                        \
 	  "Handoffs that Apache no longer waited for")                                                                 \
+	X(METRIC_WAITING, "handoffd_waiting_handoffs", GAUGE, NONE, BY_STREAMER,                                       \
+	  "Handoffs that wait for a place before they are accepted")                                                   \
+	X(METRIC_HANDLER_EXCESS, "handoffd_handler_excess_bytes_total", COUNTER, NONE, BY_STREAMER,                    \
+	  "Bytes that programs wrote behind the end of their answers")                                                 \
+	X(METRIC_HANDLER_LINES_DROPPED, "handoffd_handler_lines_dropped_total", COUNTER, NONE, BY_STREAMER,            \
+	  "Lines on the standard error of programs that were too many for the log")                                    \
 	X(METRIC_STREAMS, "handoffd_streams_total", COUNTER, OUTCOME, BY_STREAMER, "Streams that ended, by outcome")   \
 	X(METRIC_USAGES, "handoffd_usage_total", COUNTER, USAGE, BY_STREAMER,                                          \
 	  "Answers of upstreams, by where the numbers of their tokens are from")                                       \

@@ -10,14 +10,17 @@
 
 /*      symbol                    name                 how a stream ended */
 #define OUTCOMES(X)                                                                                                    \
-	X(OUTCOME_DONE, "done")                         /* whole */                                                    \
-	X(OUTCOME_CLIENT_GONE, "client-gone")           /* the client hung up */                                       \
-	X(OUTCOME_WRITE_TIMEOUT, "write-timeout")       /* the client took nothing for too long */                     \
-	X(OUTCOME_MAX_DURATION, "max-duration")         /* longer than a stream may last */                            \
-	X(OUTCOME_UPSTREAM_REFUSED, "upstream-refused") /* the upstream answered with an error status */               \
-	X(OUTCOME_UPSTREAM_ERROR, "upstream-error")     /* not reached, broken off or not understood */                \
-	X(OUTCOME_UPSTREAM_TIMEOUT, "upstream-timeout") /* the upstream was silent for too long */                     \
-	X(OUTCOME_STOPPED, "stopped")                   /* the process ended first */                                  \
+	X(OUTCOME_DONE, "done")                               /* whole */                                              \
+	X(OUTCOME_CLIENT_GONE, "client-gone")                 /* the client hung up */                                 \
+	X(OUTCOME_WRITE_TIMEOUT, "write-timeout")             /* the client took nothing for too long */               \
+	X(OUTCOME_MAX_DURATION, "max-duration")               /* longer than a stream may last */                      \
+	X(OUTCOME_UPSTREAM_REFUSED, "upstream-refused")       /* the upstream answered with an error status */         \
+	X(OUTCOME_UPSTREAM_ERROR, "upstream-error")           /* not reached, broken off or not understood */          \
+	X(OUTCOME_UPSTREAM_TIMEOUT, "upstream-timeout")       /* the upstream was silent for too long */               \
+	X(OUTCOME_STOPPED, "stopped")                         /* the process ended first */                            \
+	X(OUTCOME_HANDLER_FAILED, "handler-failed")           /* exit status, or an output that is no answer */        \
+	X(OUTCOME_HANDLER_LIMIT, "handler-limit")             /* one of its limits ended the program */                \
+	X(OUTCOME_HANDLER_UNAVAILABLE, "handler-unavailable") /* not started, or ended with the launcher */            \
 	X(OUTCOME_NO_MEMORY, "no-memory")
 
 enum outcome {

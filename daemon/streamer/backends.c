@@ -7,6 +7,7 @@
 static const struct backend_type_ops *const backends[] = {
     &backend_demo,
     &backend_openai,
+    &backend_handler,
 };
 
 const struct backend_type_ops *backend_find(enum backend_type type)

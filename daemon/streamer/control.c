@@ -116,6 +116,15 @@ static void take_dialer_channel(struct streamer *streamer, struct message *messa
 	log_event(LOG_INFO, "dialer-introduced");
 }
 
+static void take_launcher_channel(struct streamer *streamer, struct message *message)
+{
+	if (streamer->backend->type != BACKEND_HANDLER)
+		return; /* nothing to start */
+	launch_set_channel(&streamer->launcher, message->fds[0]);
+	message->fds[0] = -1;
+	log_event(LOG_INFO, "launcher-introduced");
+}
+
 static void answer_ping(struct control_connection *connection, const struct message *message)
 {
 	int rc = channel_send(&connection->channel, MESSAGE_STREAMER_PONG, message->body, NULL, 0, NULL, 0);
@@ -148,6 +157,8 @@ static bool take_message(struct control_connection *connection)
 		handoff_take(streamer, &message);
 	else if (message.type == MESSAGE_DIALER_CHANNEL)
 		take_dialer_channel(streamer, &message);
+	else if (message.type == MESSAGE_LAUNCHER_CHANNEL)
+		take_launcher_channel(streamer, &message);
 	else if (message.type == MESSAGE_STREAMER_PING)
 		answer_ping(connection, &message);
 	message_close_fds(&message);

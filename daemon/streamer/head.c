@@ -94,8 +94,13 @@ static void add_date(struct text *out, time_t now)
 /* The lines that say nothing about framing. */
 static void add_lines(struct text *out, const struct head *head)
 {
-	bool has_cache_control = add_application(out, head);
+	bool has_cache_control;
 
+	if (head->content_type == NULL) {
+		text_add_span(out, head->application);
+		return;
+	}
+	has_cache_control = add_application(out, head);
 	text_add_format(out, "Content-Type: %s\r\n", head->content_type);
 	if (!has_cache_control)
 		text_add_string(out,

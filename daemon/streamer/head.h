@@ -16,8 +16,8 @@
 
 struct head {
 	unsigned status;
-	const char *content_type;
-	struct span application; /* header lines of the application, each Name: value CR LF */
+	const char *content_type; /* NULL: the lines say it, and the answer is all theirs */
+	struct span application;  /* header lines of the application, each Name: value CR LF */
 	time_t now;
 	int64_t content_length; /* -1: not known */
 	bool chunked;           /* Transfer-Encoding: chunked */

@@ -33,6 +33,8 @@ static void stop_at_last(struct ev_loop *loop, ev_timer *timer, int revents)
 static void stop_streams(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	(void)revents;
+	if (streamer.waiting.n > 0)
+		waiting_end(&streamer.waiting);
 	streams_end(&streamer);
 	ev_timer_init(timer, stop_at_last, STOP_LINGER_S, 0.0);
 	ev_timer_start(loop, timer);
@@ -54,8 +56,7 @@ static void stop(struct ev_loop *loop, ev_signal *signal, int revents)
 	streamer.stopping = true;
 	role_stopping(&context);
 	control_stop(&control);
-	if (streamer.n_streams == 0)
-		ev_break(loop, EVBREAK_ALL);
+	streamer_check_idle(&streamer);
 	ev_timer_init(&stop_timer, stop_streams, streamer.backend->stop_grace_s, 0.0);
 	ev_timer_start(loop, &stop_timer);
 }
@@ -110,6 +111,16 @@ static void count_descriptors(void)
 		          LOG_INT("descriptors", streamer.descriptors));
 }
 
+static void handler_links_init(void)
+{
+	const struct config_handler *handler = &context.config->handlers[streamer.backend->handler];
+	int rc = waiting_init(&streamer.waiting, streamer.loop, handler->queue_time_ms);
+
+	if (rc != 0)
+		fatal("cannot watch handoffs that wait: %s", strerror(-rc));
+	launch_init(&streamer.launcher, streamer.loop);
+}
+
 static void streamer_init(void)
 {
 	const struct config *config = context.config;
@@ -117,11 +128,14 @@ static void streamer_init(void)
 	streamer.config = config;
 	streamer.backend = &config->backends[context.backend];
 	streamer.ops = backend_find(streamer.backend->type);
+	streamer.output = streamer.backend->output;
 	streamer.idle = stop_when_idle;
 	if (streamer.ops == NULL)
 		fatal("backend \"%s\" has an unknown type", streamer.backend->name);
 	count_descriptors();
 	streams_init(&streamer);
+	if (streamer.backend->type == BACKEND_HANDLER)
+		handler_links_init();
 	if (streamer.ops->has_upstream)
 		dial_init(&streamer.dialer, streamer.loop, streamer.backend->upstream,
 		          config->upstreams[streamer.backend->upstream].connect_timeout_ms);

@@ -19,8 +19,13 @@
 
 #define REQUEST_DEPTH_MAX 64
 
+struct wire_request;
+
 /* Everything is borrowed from root and data; absent members are NULL. */
 struct request {
+	uint64_t id;                     /* of the stream */
+	const struct wire_request *wire; /* that the data came with */
+	int *memfd;                      /* that holds the data, to be taken over by making it -1; NULL: none does */
 	json_t *root;
 	struct data *data;
 	const char *prompt;

@@ -58,41 +58,89 @@ const char *response_headers_check(json_t *fields)
 	return wrong;
 }
 
-/* Whether a field takes the place of the application's line. */
-static bool is_replaced(struct span line, json_t *fields)
+/* The first of these lines, which moves to the next. */
+static struct span take_line(struct span *lines)
+{
+	const uint8_t *end = memchr(lines->data, '\n', lines->len);
+	struct span line = span_of(lines->data, (size_t)(end - lines->data) + 1);
+
+	*lines = span_of(lines->data + line.len, lines->len - line.len);
+	return line;
+}
+
+static struct span name_of(struct span line)
 {
 	const uint8_t *colon = memchr(line.data, ':', line.len);
-	size_t len = (size_t)(colon - line.data);
+
+	return span_of(line.data, (size_t)(colon - line.data));
+}
+
+static bool name_is(struct span name, struct span other)
+{
+	return name.len == other.len && strncasecmp((const char *)name.data, (const char *)other.data, name.len) == 0;
+}
+
+/* Whether a field takes the place of the application's. */
+static bool is_replaced(struct span own_name, json_t *fields)
+{
 	const char *name;
 	json_t *value;
 
 	json_object_foreach(fields, name, value)
 	{
-		if (strlen(name) == len && strncasecmp(name, (const char *)line.data, len) == 0)
+		if (name_is(own_name, span_of_string(name)))
 			return strcasecmp(name, "Set-Cookie") != 0;
 	}
 	return false;
 }
 
+/* What was put together is not more than can travel. */
+static int check_length(const struct text *out)
+{
+	if (!text_ok(out))
+		return -ENOMEM;
+	return out->len <= RESPONSE_HEADERS_MAX ? 0 : -EINVAL;
+}
+
 int response_headers_merge(struct span application, json_t *fields, struct text *out)
 {
-	struct span rest = application;
 	const char *name;
 	json_t *value;
 
-	while (rest.len > 0) {
-		const uint8_t *end = memchr(rest.data, '\n', rest.len);
-		struct span line = span_of(rest.data, (size_t)(end - rest.data) + 1);
+	while (application.len > 0) {
+		struct span line = take_line(&application);
 
-		rest = span_of(rest.data + line.len, rest.len - line.len);
-		if (!is_replaced(line, fields))
+		if (!is_replaced(name_of(line), fields))
 			text_add_span(out, line);
 	}
 	json_object_foreach(fields, name, value)
 	{
 		add_line(out, name, value);
 	}
-	if (!text_ok(out))
-		return -ENOMEM;
-	return out->len <= RESPONSE_HEADERS_MAX ? 0 : -EINVAL;
+	return check_length(out);
+}
+
+/* Whether the application's field has no place in an answer with these lines. */
+static bool is_out_of_place(struct span name, struct span answer)
+{
+	if (name_is(name, SPAN_LITERAL("Content-Type")) || name_is(name, SPAN_LITERAL("Date")))
+		return true;
+	if (name_is(name, SPAN_LITERAL("Set-Cookie")))
+		return false;
+	while (answer.len > 0)
+		if (name_is(name, name_of(take_line(&answer))))
+			return true;
+	return false;
+}
+
+int response_headers_replace(struct span application, struct span answer, struct text *out)
+{
+	while (application.len > 0) {
+		struct span line = take_line(&application);
+
+		if (!is_out_of_place(name_of(line), answer))
+			text_add_span(out, line);
+	}
+	text_add_span(out, answer);
+	return check_length(out);
 }

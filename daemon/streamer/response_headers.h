@@ -20,4 +20,9 @@ const char *response_headers_check(json_t *fields);
  * none. 0; -EINVAL when they are more than a handoff can carry; -ENOMEM. */
 int response_headers_merge(struct span application, json_t *fields, struct text *out);
 
+/* Into out: the application's lines, but for those that a line of an answer's own replaces and those that describe its
+ * body or are the streamer's (Content-Type, Date), then the answer's. Cookies replace none. 0, -EINVAL and
+ * -ENOMEM as above. */
+int response_headers_replace(struct span application, struct span answer, struct text *out);
+
 #endif

@@ -191,14 +191,21 @@ void stream_start(struct stream *stream, int client)
 	metrics_set(METRIC_ACTIVE_RELAYS, streamer->n_relays);
 	metrics_set(METRIC_ACTIVE_STREAMS, streamer->n_streams);
 	metrics_set(METRIC_PEAK_STREAMS, streamer->n_streams);
-	if (stream->head_only) {
-		stream_done(stream); /* the upstream is not asked for an answer that nobody gets */
+	if (stream->head_only && streamer->output != OUTPUT_RAW) {
+		stream_done(stream); /* the backend is not asked for an answer that nobody gets */
 		return;
 	}
+	stream->asked = true;
 	metrics_add(METRIC_BACKEND_REQUESTS, 1);
 	streamer->ops->start(stream);
 	if (stream->state != STREAM_CLOSED)
 		stream_schedule(stream);
+}
+
+void streamer_check_idle(struct streamer *streamer)
+{
+	if (streamer->n_streams == 0 && streamer->waiting.n == 0 && streamer->idle != NULL)
+		streamer->idle(streamer);
 }
 
 /* What callbacks of libraries could not do themselves. */
@@ -228,8 +235,7 @@ static void after_batch(struct streamer *streamer)
 		metrics_set(METRIC_ACTIVE_RELAYS, streamer->n_relays);
 		metrics_set(METRIC_ACTIVE_STREAMS, streamer->n_streams);
 		stream_discard(stream);
-		if (streamer->n_streams == 0 && streamer->idle != NULL)
-			streamer->idle(streamer);
+		streamer_check_idle(streamer);
 	}
 }
 

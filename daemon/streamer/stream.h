@@ -48,6 +48,7 @@ struct stream {
 	uint8_t state;   /* enum stream_state */
 	uint8_t outcome; /* enum outcome, once it has ended */
 	bool head_only;  /* the request was HEAD */
+	bool asked;      /* the backend was asked for an answer */
 	bool relayed;    /* through a module: see lib/wire.h */
 	bool answered;   /* the backend said stream_begin(): the head is no promise of ours */
 	bool paused;
@@ -60,6 +61,15 @@ struct stream {
 	uint32_t subject_len;
 	uint32_t request_id_len;
 	char text[]; /* subject, then request id */
+};
+
+/* A head as the backend has it. */
+struct stream_answer {
+	unsigned status;
+	struct span headers; /* lines as a head has them, none of wire_answer_header_forbidden(); they replace the
+	                        application's of the same name, but for cookies */
+	int64_t length;      /* of the body, -1: not known */
+	bool bodiless;       /* the status has no body */
 };
 
 /* An error as the client gets it, before the head as a status and a JSON body, afterwards as an event. */
@@ -86,6 +96,10 @@ void stream_begin(struct stream *stream);
 void stream_event(struct stream *stream, const struct sse_event *event);
 /* One piece of content, valid UTF-8, for all other clients; call it in any case. */
 void stream_content(struct stream *stream, struct span utf8);
+/* The head of an answer of the backend's own: output = raw. Its body is stream_bytes() then, until stream_done(). 0, or
+ * -EINVAL when the header lines, with those of the application, are more than an answer can have. */
+int stream_answer(struct stream *stream, const struct stream_answer *answer);
+void stream_bytes(struct stream *stream, struct span bytes);
 /* What the upstream says that the answer took, in tokens; the last time counts. */
 void stream_usage(struct stream *stream, uint32_t prompt, uint32_t completion);
 /* The answer is whole. */

@@ -26,10 +26,19 @@ static struct usage usage_of(const struct stream *stream)
 	return (struct usage){.kind = USAGE_ESTIMATED, .completion = stream->pieces};
 }
 
-static bool is_upstream_fault(enum outcome outcome)
+static bool is_backend_fault(enum outcome outcome)
 {
-	return outcome == OUTCOME_UPSTREAM_REFUSED || outcome == OUTCOME_UPSTREAM_ERROR ||
-	       outcome == OUTCOME_UPSTREAM_TIMEOUT;
+	switch (outcome) {
+	case OUTCOME_UPSTREAM_REFUSED:
+	case OUTCOME_UPSTREAM_ERROR:
+	case OUTCOME_UPSTREAM_TIMEOUT:
+	case OUTCOME_HANDLER_FAILED:
+	case OUTCOME_HANDLER_LIMIT:
+	case OUTCOME_HANDLER_UNAVAILABLE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static void count(const struct stream *stream, int64_t duration_ms, const struct usage *usage)
@@ -40,10 +49,10 @@ static void count(const struct stream *stream, int64_t duration_ms, const struct
 	if (outcome != OUTCOME_DONE)
 		metrics_count(METRIC_STREAM_ERRORS, outcome);
 	metrics_observe(METRIC_STREAM_DURATION, duration_ms * 1000);
-	if (stream->head_only) /* the backend was not asked */
+	if (!stream->asked)
 		return;
 	metrics_observe(METRIC_BACKEND_DURATION, duration_ms * 1000);
-	if (is_upstream_fault(outcome))
+	if (is_backend_fault(outcome))
 		metrics_add(METRIC_BACKEND_ERRORS, 1);
 	if (!stream->streamer->ops->has_upstream)
 		return;

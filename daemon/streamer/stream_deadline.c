@@ -38,10 +38,12 @@ static int64_t speak_deadline(const struct stream *stream)
 {
 	const struct config_backend *backend = stream->streamer->backend;
 
+	if (stream->streamer->output == OUTPUT_RAW)
+		return NEVER; /* it is for the program to say */
 	if (stream->state == STREAM_WAITING && backend->head_after_s > 0)
 		return seconds_after(stream->accepted_ms, backend->head_after_s);
 	if (stream->state == STREAM_OPEN && client_unsent(&stream->client) == 0 && backend->keepalive_s > 0 &&
-	    backend->output != OUTPUT_TEXT)
+	    stream->streamer->output != OUTPUT_TEXT)
 		return seconds_after(stream->spoken_ms, backend->keepalive_s);
 	return NEVER;
 }

@@ -2,18 +2,26 @@
  *
  * Stream: what its client gets to see, see stream.h.
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "backend.h"
 #include "clock.h"
 #include "head.h"
+#include "response_headers.h"
 #include "stream_internal.h"
 
 #define SCRATCH_KEPT 65536 /* an unusually large event does not leave its memory behind */
 
 static enum config_output output_of(const struct stream *stream)
 {
-	return stream->streamer->backend->output;
+	return stream->streamer->output;
+}
+
+/* There is no place in it for anything of ours: no comments, no [DONE], no errors. */
+static bool is_bare(const struct stream *stream)
+{
+	return output_of(stream) == OUTPUT_TEXT || output_of(stream) == OUTPUT_RAW;
 }
 
 static void count_event(struct stream *stream)
@@ -80,6 +88,22 @@ void stream_heard(struct stream *stream)
 	stream->heard_ms = clock_ms();
 }
 
+/* It goes out with what comes first after it. */
+static void hold_head(struct stream *stream, const struct head *head)
+{
+	struct text *scratch = scratch_take(stream);
+
+	head_write(scratch, head);
+	if (!text_ok(scratch) || client_hold(&stream->client, text_span(scratch)) != 0) {
+		stream_lost(stream, OUTCOME_NO_MEMORY);
+		return;
+	}
+	head_sent(stream, head->status);
+	stream->state = STREAM_OPEN;
+	stream->spoken_ms = clock_ms();
+	stream_defer(stream);
+}
+
 void stream_open(struct stream *stream)
 {
 	struct head head = {
@@ -91,17 +115,45 @@ void stream_open(struct stream *stream)
 	    .chunked = stream->client.framing == FRAMING_CHUNKED,
 	    .relay = stream->relayed,
 	};
-	struct text *scratch = scratch_take(stream);
 
-	head_write(scratch, &head);
-	if (!text_ok(scratch) || client_hold(&stream->client, text_span(scratch)) != 0) {
+	hold_head(stream, &head);
+}
+
+/* The body's end is where its length says, or there is none. */
+static void hold_answer(struct stream *stream, const struct stream_answer *answer, struct span lines)
+{
+	if (!stream->relayed && (answer->bodiless || answer->length >= 0))
+		stream->client.framing = FRAMING_NONE;
+	hold_head(stream, &(struct head){
+	                      .status = answer->status,
+	                      .application = lines,
+	                      .now = time(NULL),
+	                      .content_length = answer->bodiless ? -1 : answer->length,
+	                      .chunked = stream->client.framing == FRAMING_CHUNKED,
+	                      .relay = stream->relayed,
+	                  });
+}
+
+int stream_answer(struct stream *stream, const struct stream_answer *answer)
+{
+	struct text lines = {0};
+	int rc;
+
+	if (stream->state != STREAM_WAITING)
+		return 0;
+	rc = response_headers_replace(span_of(stream->headers, stream->headers_len), answer->headers, &lines);
+	if (rc == 0) {
+		stream->answered = true;
+		stream->heard_ms = clock_ms();
+		hold_answer(stream, answer, text_span(&lines));
+	} else if (rc == -ENOMEM) {
 		stream_lost(stream, OUTCOME_NO_MEMORY);
-		return;
+		rc = 0;
 	}
-	head_sent(stream, head.status);
-	stream->state = STREAM_OPEN;
-	stream->spoken_ms = clock_ms();
-	stream_defer(stream);
+	text_free(&lines);
+	if (stream->state == STREAM_OPEN)
+		stream_schedule(stream);
+	return rc;
 }
 
 void stream_begin(struct stream *stream)
@@ -156,6 +208,15 @@ void stream_content(struct stream *stream, struct span utf8)
 	scratch_send(stream, false);
 }
 
+void stream_bytes(struct stream *stream, struct span bytes)
+{
+	if (stream->state != STREAM_OPEN || bytes.len == 0)
+		return;
+	count_event(stream);
+	count_first(stream);
+	stream_sent(stream, client_send(&stream->client, bytes, false));
+}
+
 void stream_usage(struct stream *stream, uint32_t prompt, uint32_t completion)
 {
 	stream->usage = (struct usage){.prompt = prompt, .completion = completion, .kind = USAGE_EXACT};
@@ -166,7 +227,7 @@ void stream_done(struct stream *stream)
 	stream_begin(stream);
 	if (stream->state != STREAM_OPEN)
 		return;
-	if (stream->head_only || output_of(stream) == OUTPUT_TEXT) {
+	if (stream->head_only || is_bare(stream)) {
 		stream_sent(stream, client_send(&stream->client, SPAN_EMPTY, true));
 	} else {
 		text_add_string(scratch_take(stream), "data: [DONE]\n\n");
@@ -230,8 +291,8 @@ void stream_fail(struct stream *stream, const struct stream_error *error)
 		return;
 	if (stream->state == STREAM_WAITING)
 		answer_error(stream, error);
-	else if (output_of(stream) == OUTPUT_TEXT)
-		/* Text has no place for an error: the body stays without its end, which shows. */
+	else if (is_bare(stream))
+		/* The body stays without its end, which shows. */
 		stream_sent(stream, client_flush(&stream->client));
 	else
 		send_error_event(stream, error);

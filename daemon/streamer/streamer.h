@@ -10,7 +10,9 @@
 
 #include "daemon/common/config.h"
 #include "dial.h"
+#include "launch.h"
 #include "text.h"
+#include "waiting.h"
 
 struct backend_type_ops;
 struct stream;
@@ -23,8 +25,11 @@ struct streamer {
 	const struct config *config;
 	const struct config_backend *backend;
 	const struct backend_type_ops *ops;
-	struct dialer_link dialer; /* where the backend has an upstream */
-	size_t descriptors;        /* that this process may have */
+	enum config_output output;     /* the backend's; its init() may know better */
+	struct dialer_link dialer;     /* where the backend has an upstream */
+	struct launcher_link launcher; /* where it is a handler */
+	struct waiting waiting;        /* handoffs, where the backend has reserve() */
+	size_t descriptors;            /* that this process may have */
 	size_t n_streams;
 	size_t n_relays;              /* of them */
 	struct stream_list streams;   /* all of them, for the end of the process */
@@ -35,7 +40,10 @@ struct streamer {
 	uint32_t gate;       /* connection of the gate by which the handoff at hand came */
 	/* A stream that the gate counts has ended: tell it, by that connection. */
 	void (*ended)(struct streamer *streamer, uint32_t gate, uint64_t stream_id);
-	void (*idle)(struct streamer *streamer); /* called when the last stream is gone */
+	void (*idle)(struct streamer *streamer); /* called when the last stream is gone, and no handoff waits */
 };
+
+/* Call idle() when it is. */
+void streamer_check_idle(struct streamer *streamer);
 
 #endif
