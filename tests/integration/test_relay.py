@@ -14,13 +14,27 @@ import time
 import pytest
 
 import handoff1
-from env import (AS_ROOT, UID_APACHE, Apache, Authority, Handoffd, PhpFpm, get, parse_response, parse_sse, request, sse_text,
-                 wait_for)
+from env import (AS_ROOT, UID_APACHE, Apache, Authority, Handoffd, PhpFpm, ScriptedUpstream, get, parse_response, parse_sse,
+                 request, sse_text, wait_for)
+from streams import chunk
 
 FIXED = "This is the demo backend of handoffd"
 LONG = ("x" * 990 + ' "\\é€\n\t') * 300
 PROTOCOLS = ["--http1.1", "--http2"]
 SPEEDS = {"chat": 1, "slow": 100, "silent": 30000}  # listener: milliseconds between two words
+OUTPUTS = ("text", "passthrough")  # further listeners, of an upstream's answers
+PIECES = ["one", " grüß \U0001f600", "\n\tdata: \"x\"\r\n\r\n", " last"]
+
+
+def in_pieces(connection) -> None:
+    """An upstream: answers in PIECES, of which it leaves the last one and the end out when asked to break off."""
+    connection.read_request()
+    connection.head()
+    pieces = PIECES[:-1] if connection.json["messages"][-1]["content"] == "break off" else PIECES
+    for number, piece in enumerate(pieces):
+        connection.chunk(b"event: message\nid: %d\ndata: %s\n\n" % (number, chunk(piece)))
+    if pieces is PIECES:
+        connection.done()
 
 
 def tls_host(env, authority, port, lines="", address="127.0.0.1") -> str:
@@ -38,7 +52,12 @@ class Site:
         speeds = {name: {"type": "demo", "delay": delay} for name, delay in SPEEDS.items()}
         listens = {name: {"backend": name, "relay": True} for name in SPEEDS}
         listens["closed"] = {"backend": "chat"}
-        self.daemon = Handoffd(env, speeds, listens, allow_peer=(UID_APACHE, *([0] if AS_ROOT else [])))
+        self.upstream = ScriptedUpstream(in_pieces)
+        for output in OUTPUTS:
+            speeds[output] = {"type": "openai", "upstream": "up", "model": "m", "output": output}
+            listens[output] = {"backend": output, "relay": True}
+        self.daemon = Handoffd(env, speeds, listens, {"up": {"url": self.upstream.url}},
+                               allow_peer=(UID_APACHE, *([0] if AS_ROOT else [])))
         self.notes = env.folder("notes") / "notes.log"
         conf = (f'LogFormat "%{{handoff-result}}n %{{handoff-id}}n %>s %X %U" notes\nCustomLog "{self.notes}" notes\n'
                 "Protocols h2 h2c http/1.1\nH2MinWorkers 20\nH2MaxWorkers 40\n"
@@ -57,6 +76,8 @@ class Site:
     def stop(self):
         self.apache.stop()
         self.daemon.stop()
+        self.upstream.stop()
+        assert not self.upstream.errors, self.upstream.errors
 
     def curl(self, *arguments, timeout=30) -> subprocess.CompletedProcess:
         return subprocess.run(["curl", "-sS", "-N", "--noproxy", "*", "--max-time", str(timeout), "--cacert",
@@ -193,6 +214,45 @@ def test_large_prompt(site, protocol):
         file.write(LONG.encode())
         file.flush()
         assert site.text(protocol, "/chat.php", "--data-binary", f"@{file.name}") == LONG
+
+
+# ---------------------------------------------------------------- other forms than content
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_text(site, protocol):
+    since = site.daemon.log.position()
+    status, head, body = site.ask(protocol, "/text.php?prompt=x")
+    assert status == 200 and body == "".join(PIECES).encode()
+    assert "content-type: text/plain; charset=utf-8" in head
+    assert re.search(r"backend=text .*outcome=done relay=yes", site.stream_end(since))
+
+
+@pytest.mark.parametrize("protocol, status", [("--http1.1", 18), ("--http2", 92)])
+def test_text_that_breaks_off(site, protocol, status):
+    """Text has no place for an error: that the answer is not whole shows by its framing."""
+    site.apache.expect("AHSH0104")
+    done = site.curl(protocol, f"{site.url}/text.php?prompt=break+off")
+    assert done.returncode == status, done.stderr
+    # mod_http2 leaves out what it has not sent yet.
+    assert "".join(PIECES[:-1]).encode().startswith(done.stdout) and (protocol == "--http2" or done.stdout)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_passthrough(site, protocol):
+    status, head, body = site.ask(protocol, "/passthrough.php?prompt=x")
+    assert status == 200 and "content-type: text/event-stream; charset=utf-8" in head
+    *events, done = body.split(b"\n\n")[:-1]
+    assert done == b"data: [DONE]"
+    assert events == [b"event: message\nid: %d\ndata: %s" % (number, chunk(piece)) for number, piece in enumerate(PIECES)]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_passthrough_that_breaks_off(site, protocol):
+    """The stream itself ends in order, with an event that says that the answer does not."""
+    status, _, body = site.ask(protocol, "/passthrough.php?prompt=break+off")
+    *events, error = body.split(b"\n\n")[:-1]
+    assert status == 200 and len(events) == len(PIECES) - 1
+    assert error.startswith(b"event: error\ndata: {") and b"[DONE]" not in body
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
