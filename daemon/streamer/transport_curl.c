@@ -3,9 +3,10 @@
  * HTTP/1.1 through libcurl's multi interface, on the process's event loop. libcurl never makes a socket, resolves a
  * name or opens a file here:
  *
- * A transfer is started without a connection. When libcurl has an idle one in its cache it uses that; when it asks for
- * a socket and none has been dialled for this transfer, the transfer fails at once, a connection is asked for from the
- * dialer, and the transfer is started again with it.
+ * Where libcurl may have an idle connection in its cache, a transfer is started without one, and uses that. When
+ * libcurl asks for a socket instead, the transfer fails at once, a connection is asked for from the dialer, and the
+ * transfer is started again with it. Where there can be no idle one the dialer is asked first: libcurl would look at
+ * all connections there are.
  *
  * libcurl forbids most calls from inside its callbacks, so a transfer that ends there is only marked, and removed when
  * the call into libcurl has returned.
@@ -50,6 +51,7 @@ struct transport {
 	struct transfer_queue released; /* whose answers end by themselves, oldest first */
 	struct transfer_queue doomed;   /* to be removed when libcurl has returned */
 	unsigned inside;                /* calls into libcurl under way */
+	bool may_be_idle;               /* a connection, in libcurl's cache */
 };
 
 struct transfer {
@@ -145,17 +147,25 @@ static enum transfer_error error_of(CURLcode code)
 	}
 }
 
+static void dial(struct transfer *transfer)
+{
+	transfer->wants_socket = false;
+	transfer->dials++;
+	curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L); /* it need not look for one once more */
+	dial_start(transfer->transport->dialer, &transfer->wait);
+}
+
 /* libcurl is done with the transfer. */
 static void finished(struct transfer *transfer, CURLcode code)
 {
 	if (code == CURLE_COULDNT_CONNECT && transfer->wants_socket && transfer->events != NULL &&
 	    transfer->dials < DIALS_MAX) {
 		curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
-		transfer->wants_socket = false;
-		transfer->dials++;
-		dial_start(transfer->transport->dialer, &transfer->wait);
+		dial(transfer);
 		return;
 	}
+	if (code == CURLE_OK)
+		transfer->transport->may_be_idle = true;
 	if (code == CURLE_OK && !transfer->has_head)
 		code = CURLE_WEIRD_SERVER_REPLY;
 	if (transfer->may_be_seen)
@@ -280,6 +290,8 @@ static curl_socket_t give_socket(void *user, curlsocktype purpose, struct curl_s
 	if (transfer->may_be_seen)
 		return CURL_SOCKET_BAD;
 	transfer->wants_socket = fd < 0;
+	if (fd < 0)
+		transfer->transport->may_be_idle = false;
 	transfer->fd = -1;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
@@ -435,8 +447,9 @@ static CURLcode set_connection_options(CURL *easy, struct transport *transport)
 		SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 		SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
 		SET(CURLOPT_SSL_CTX_DATA, transport);
-		SET(CURLOPT_SHARE, transport->share);
 	}
+	/* Without TLS too: else each transfer makes room for sessions of its own. */
+	SET(CURLOPT_SHARE, transport->share);
 	return rc;
 }
 
@@ -480,20 +493,29 @@ static CURLcode set_options(struct transfer *transfer)
 	return rc == CURLE_OK ? set_body(transfer) : rc;
 }
 
+/* On a connection that is there already, or on one that is to come. */
+static int run_or_dial(struct transfer *transfer)
+{
+	if (transfer->transport->may_be_idle)
+		return run(transfer);
+	dial(transfer);
+	return 0;
+}
+
 static void on_place(struct place *place, int rc)
 {
 	struct transfer *transfer = (struct transfer *)((char *)place - offsetof(struct transfer, place));
 
 	if (rc != 0)
 		end(transfer, TRANSFER_BUSY);
-	else if (run(transfer) != 0)
+	else if (run_or_dial(transfer) != 0)
 		end(transfer, TRANSFER_NO_MEMORY);
 }
 
 static int begin(struct transfer *transfer)
 {
 	if (places_take(&transfer->transport->places, &transfer->place))
-		return run(transfer);
+		return run_or_dial(transfer);
 	metrics_add(METRIC_CONNECTION_WAITS, 1);
 	return 0;
 }
