@@ -1,330 +1,125 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * check: the outer walls against the policies. What a unit grants beyond its role's policy, or takes away although the
- * policy grants it, is a finding, unless it is explained here.
+ * check: the outer walls against the policies: systemd units, AppArmor profiles, the SELinux module. What one of them
+ * grants beyond a role's policy, or takes away although the policy grants it, is a finding, unless walls.c explains it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/fdpass.h"
-#include "tool.h"
+#include "walls.h"
 
-#define CALLS_MAX 600
+#define MODULE_MAX (1 << 20)
+#define COMPILER   "/usr/libexec/selinux/hll/pp" /* of policycoreutils: a module as CIL on standard output */
 
-/* What a unit says, the last setting of each name; lists are joined. */
-struct unit {
-	const char *file;
-	char text[16384];
-	size_t findings;
-};
+static const char *const roles[] = {"gate", "streamer", "dialer", "launcher"};
 
-struct call_set {
-	char *names[CALLS_MAX];
-	size_t n;
-};
-
-static void find(struct unit *unit, const char *what, const char *detail)
-{
-	printf("%s: %s%s\n", unit->file, what, detail);
-	unit->findings++;
-}
-
-static int unit_read(struct unit *unit, const char *directory)
+static bool is_there(const char *directory, const char *name)
 {
 	char path[PATH_MAX];
-	FILE *stream;
-	size_t len;
 
-	snprintf(path, sizeof(path), "%s/%s", directory, unit->file);
-	stream = fopen(path, "re");
-	if (stream == NULL)
-		return tool_error("%s: %s", path, strerror(errno));
-	len = fread(unit->text, 1, sizeof(unit->text) - 1, stream);
-	unit->text[len] = '\0';
-	fclose(stream);
-	return TOOL_OK;
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return access(path, F_OK) == 0;
 }
 
-/* The next value of NAME= after *at, or no data. */
-static struct span setting_next(const char **at, const char *name)
+static bool ends_in(const char *name, const char *end)
 {
-	size_t name_len = strlen(name);
+	size_t len = strlen(name), end_len = strlen(end);
 
-	while (**at != '\0') {
-		const char *line = *at;
-		size_t len = strcspn(line, "\n");
-
-		*at += len + (line[len] == '\n');
-		if (len > name_len && strncmp(line, name, name_len) == 0 && line[name_len] == '=')
-			return span_of(line + name_len + 1, len - name_len - 1);
-	}
-	return SPAN_EMPTY;
+	return len > end_len && strcmp(name + len - end_len, end) == 0;
 }
 
-static struct span setting(const struct unit *unit, const char *name)
+static pid_t compiler_start(const char *file, int out)
 {
-	const char *at = unit->text;
-	struct span value = SPAN_EMPTY, next;
+	pid_t pid = fork();
 
-	while ((next = setting_next(&at, name)).data != NULL)
-		value = next;
-	return value;
-}
-
-static void want(struct unit *unit, const char *name, const char *value, const char *why)
-{
-	struct span found = setting(unit, name);
-
-	if (found.data == NULL || !span_equal_string(found, value)) {
-		char what[128];
-
-		snprintf(what, sizeof(what), "%s=%s is missing: ", name, value);
-		find(unit, what, why);
-	}
-}
-
-/* ---------------------------------------------------------------- address families */
-
-static bool policy_has_family(const struct policy *policy, uint64_t family)
-{
-	for (size_t i = 0; i < policy->n_rules; i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-
-		if (rule->error == 0 && strcmp(rule->call, "socket") == 0 && rule->conditions[0].value == family)
-			return true;
-	}
-	return false;
-}
-
-static void check_families(struct unit *unit, const struct policy *policy)
-{
-	static const char *const families[] = {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"};
-	struct span granted = setting(unit, "RestrictAddressFamilies");
-	char list[256];
-
-	snprintf(list, sizeof(list), " %.*s ", (int)granted.len, (const char *)granted.data);
-	if (granted.data == NULL)
-		find(unit, "RestrictAddressFamilies= is missing", "");
-	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		uint64_t number = 0;
-		char word[32];
-		bool in_policy, in_unit;
-
-		snprintf(word, sizeof(word), " %s ", families[i]);
-		in_unit = strstr(list, word) != NULL;
-		in_policy = policy_constant(span_of_string(families[i]), &number) && policy_has_family(policy, number);
-		if (in_policy && !in_unit)
-			find(unit, "takes away an address family that the policy grants: ", families[i]);
-		/* Every role reports to NOTIFY_SOCKET, and opens that socket before its cage closes. */
-		if (in_unit && !in_policy && i != 0)
-			find(unit, "grants an address family that the policy does not: ", families[i]);
-	}
-}
-
-/* ---------------------------------------------------------------- paths */
-
-/* Of those that start nothing none needs namespaces, nor cgroups of its own. */
-static void check_processes(struct unit *unit, const struct policy *policy)
-{
-	if (policy->facts[FACT_FORK] != FACT_STRICT)
-		return;
-	want(unit, "RestrictNamespaces", "yes", "fork no");
-	if (setting(unit, "Delegate").len > 0)
-		find(unit, "grants cgroups, although the policy says fork no", "");
-}
-
-/* No policy lets a role write a file or execute one, so no unit makes one writable; but a streamer opens its access log
- * before its cage closes. */
-static void check_paths(struct unit *unit, const char *role)
-{
-	static const char *const grants[] = {"ReadWritePaths",         "BindPaths",     "StateDirectory",
-	                                     "CacheDirectory",         "LogsDirectory", "RuntimeDirectory",
-	                                     "ConfigurationDirectory", "ExecPaths"};
-
-	for (size_t i = 0; i < sizeof(grants) / sizeof(grants[0]); i++)
-		if (setting(unit, grants[i]).len > 0 &&
-		    (strcmp(role, "streamer") != 0 || strcmp(grants[i], "LogsDirectory") != 0))
-			find(unit, "grants paths that the policy does not: ", grants[i]);
-}
-
-/* What the policy lets the role read must be there to be read. */
-static void check_readable(struct unit *unit, const struct policy *policy)
-{
-	struct span hidden = setting(unit, "InaccessiblePaths");
-	char list[1024];
-
-	snprintf(list, sizeof(list), " %.*s ", (int)hidden.len, (const char *)hidden.data);
-	for (size_t i = 0; i < policy->n_paths; i++) {
-		char word[256];
-
-		snprintf(word, sizeof(word), " %s ", policy->paths[i].path);
-		if (strstr(list, word) != NULL)
-			find(unit, "hides a path that the policy grants: ", policy->paths[i].path);
-	}
-}
-
-/* ---------------------------------------------------------------- system calls */
-
-static bool set_has(const struct call_set *set, const char *name)
-{
-	for (size_t i = 0; i < set->n; i++)
-		if (strcmp(set->names[i], name) == 0)
-			return true;
-	return false;
-}
-
-static void set_change(struct call_set *set, const char *name, bool add)
-{
-	if (add && !set_has(set, name) && set->n < CALLS_MAX) {
-		set->names[set->n] = strdup(name);
-		set->n += set->names[set->n] != NULL;
-	}
-	for (size_t i = 0; !add && i < set->n; i++)
-		if (strcmp(set->names[i], name) == 0) {
-			free(set->names[i]);
-			set->names[i--] = set->names[--set->n];
-		}
-}
-
-/* The output of `systemd-analyze syscall-filter GROUP`; NULL when it cannot be started. */
-static FILE *group_open(const char *group, pid_t *pid)
-{
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return NULL;
-	*pid = fork();
-	if (*pid == 0) {
-		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-		if (dup2(ends[1], STDOUT_FILENO) >= 0 && dup2(null, STDERR_FILENO) >= 0)
-			execlp("systemd-analyze", "systemd-analyze", "syscall-filter", group, (char *)NULL);
+	if (pid == 0) {
+		if (dup2(out, STDOUT_FILENO) >= 0)
+			execl(COMPILER, COMPILER, file, (char *)NULL);
 		_exit(127);
 	}
+	return pid;
+}
+
+/* The text of FILE.cil, or of FILE.pp by the compiler; malloc'ed, NULL after a complaint. */
+static char *module_text(const char *file)
+{
+	char *text = calloc(1, MODULE_MAX);
+	int ends[2] = {-1, -1}, status = 0;
+	size_t len = 0;
+	ssize_t n = 0;
+	pid_t pid = 0;
+
+	if (ends_in(file, ".cil"))
+		ends[0] = open(file, O_RDONLY | O_CLOEXEC);
+	else if (pipe2(ends, O_CLOEXEC) == 0)
+		pid = compiler_start(file, ends[1]);
 	fd_close(&ends[1]);
-	if (*pid > 0)
-		return fdopen(ends[0], "r");
+	while (text != NULL && ends[0] >= 0 && (n = read(ends[0], text + len, MODULE_MAX - 1 - len)) > 0)
+		len += (size_t)n;
 	fd_close(&ends[0]);
+	if (pid > 0 && waitpid(pid, &status, 0) != pid)
+		status = -1;
+	if (len > 0 && len < MODULE_MAX - 1 && n == 0 && status == 0)
+		return text;
+	free(text);
+	tool_error("%s: cannot be read%s", file, pid > 0 ? " by " COMPILER : "");
 	return NULL;
 }
 
-/* A call, or the calls of a group as systemd knows it. False when systemd is not there to ask. */
-static bool set_change_word(struct call_set *set, const char *word, bool add)
+/* What lies there says which wall it is. */
+static int check_place(const char *place, const struct policy *policy, const char *module, size_t *findings)
 {
-	char line[256];
-	FILE *stream;
-	size_t n = 0;
-	int status = -1;
-	pid_t pid;
-
-	if (word[0] != '@') {
-		set_change(set, word, add);
-		return true;
-	}
-	stream = group_open(word, &pid);
-	if (stream == NULL)
-		return false;
-	while (fgets(line, sizeof(line), stream) != NULL) {
-		char *name = line + strspn(line, " \t");
-
-		name[strcspn(name, " \t\n")] = '\0';
-		if (line[0] == ' ' && name[0] != '#' && name[0] != '\0' && strcmp(name, word) != 0 && ++n > 0)
-			set_change_word(set, name, add);
-	}
-	fclose(stream);
-	return waitpid(pid, &status, 0) == pid && status == 0 && n > 0;
+	if (module == NULL && is_there(place, "handoffd-gate.service"))
+		return check_unit(place, policy, findings);
+	/* So far a launcher has a unit only. */
+	if (wall_role(policy->role) == 0)
+		return TOOL_OK;
+	if (module != NULL)
+		return check_module(place, module, policy, findings);
+	if (is_there(place, "handoffd-gate"))
+		return check_profile(place, policy, findings);
+	return tool_error("%s: neither units nor profiles of handoffd, nor a module", place);
 }
 
-static bool set_read(struct call_set *set, const struct unit *unit)
+static int check_roles(const struct tool_options *options, const char *place, size_t *findings)
 {
-	const char *at = unit->text;
-	struct span value;
-	char list[2048];
+	bool is_module = ends_in(place, ".pp") || ends_in(place, ".cil");
+	char *module = is_module ? module_text(place) : NULL;
+	int status = is_module && module == NULL ? TOOL_ERROR : TOOL_OK;
 
-	while ((value = setting_next(&at, "SystemCallFilter")).data != NULL) {
-		bool add = value.len == 0 || value.data[0] != '~';
-		char *rest = list;
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]) && status == TOOL_OK; i++) {
+		struct policy *policy = tool_policy(options, roles[i]);
 
-		snprintf(list, sizeof(list), "%.*s", (int)value.len - !add, (const char *)value.data + !add);
-		for (char *word = strtok_r(rest, " \t", &rest); word != NULL; word = strtok_r(NULL, " \t", &rest))
-			if (!set_change_word(set, word, add))
-				return false;
+		status = policy == NULL ? TOOL_ERROR : check_place(place, policy, module, findings);
+		policy_free(policy);
 	}
-	return true;
-}
-
-/* What the unit takes away fails in the role with ENOSYS, whatever the policy says. */
-static void check_calls(struct unit *unit, const struct policy *policy)
-{
-	struct call_set set = {.n = 0};
-	const char *last = "";
-
-	if (!set_read(&set, unit))
-		printf("%s: SystemCallFilter= not compared: systemd-analyze is not there\n", unit->file);
-	for (size_t i = 0; set.n > 0 && i < policy->n_rules; i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-
-		if (rule->error == 0 && !set_has(&set, rule->call) && strcmp(last, rule->call) != 0)
-			find(unit, "SystemCallFilter= takes away a call that the policy grants: ", rule->call);
-		last = rule->call;
-	}
-	for (size_t i = 0; i < set.n; i++)
-		free(set.names[i]);
-}
-
-/* ---------------------------------------------------------------- all of it */
-
-static void check_unit(struct unit *unit, const struct policy *policy)
-{
-	want(unit, "NoNewPrivileges", "yes", "every role sets no_new_privs");
-	want(unit, "SystemCallArchitectures", "native", "the filter kills foreign architectures");
-	if (policy->facts[FACT_CAPABILITIES] == FACT_STRICT) {
-		want(unit, "CapabilityBoundingSet", "", "capabilities none");
-		want(unit, "AmbientCapabilities", "", "capabilities none");
-	}
-	if (policy->mdwe != NEED_OPEN)
-		want(unit, "MemoryDenyWriteExecute", "yes", "mdwe");
-	if (policy->rlimits[RLIMIT_CORE].stated && policy->rlimits[RLIMIT_CORE].value == 0)
-		want(unit, "LimitCORE", "0", "rlimit core 0");
-	if (!policy_has_family(policy, 2))
-		want(unit, "PrivateNetwork", "yes", "no socket() for the network");
-	want(unit, "ProtectSystem", "strict", "no file is written");
-	check_processes(unit, policy);
-	check_families(unit, policy);
-	check_paths(unit, policy->role);
-	check_readable(unit, policy);
-	check_calls(unit, policy);
+	free(module);
+	return status;
 }
 
 int tool_check(const struct tool_options *options, int argc, char **argv)
 {
-	static const struct {
-		const char *role;
-		const char *file;
-	} units[] = {{"gate", "handoffd-gate.service"},
-	             {"streamer", "handoffd-streamer@.service"},
-	             {"dialer", "handoffd-dialer.service"},
-	             {"launcher", "handoffd-launcher@.service"}};
-	const char *directory = argc > 1 ? argv[1] : "/lib/systemd/system";
+	static const char *const installed[] = {"/lib/systemd/system", "/etc/apparmor.d",
+	                                        "/usr/share/selinux/packages/handoffd.pp"};
 	size_t findings = 0;
+	int status = TOOL_OK;
 
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		struct unit unit = {.file = units[i].file};
-		struct policy *policy = tool_policy(options, units[i].role);
-
-		if (policy == NULL || unit_read(&unit, directory) != TOOL_OK) {
-			policy_free(policy);
-			return TOOL_ERROR;
-		}
-		check_unit(&unit, policy);
-		findings += unit.findings;
-		policy_free(policy);
-	}
+	for (int i = 1; i < argc && status == TOOL_OK; i++)
+		status = check_roles(options, argv[i], &findings);
+	for (size_t i = 0; argc == 1 && i < sizeof(installed) / sizeof(installed[0]) && status == TOOL_OK; i++)
+		if (i == 2 && access(COMPILER, X_OK) != 0)
+			printf("%s: not compared: %s is not there\n", installed[i], COMPILER);
+		else
+			status = check_roles(options, installed[i], &findings);
+	if (status != TOOL_OK)
+		return status;
 	printf("%zu findings\n", findings);
 	return findings == 0 ? TOOL_OK : TOOL_FAULT;
 }

@@ -24,7 +24,9 @@ static const struct {
     {"explain", tool_explain,
      "explain ROLE CALL [ARGUMENT...] which line decides; arguments in their order, or NAME=VALUE"},
     {"lint", tool_lint, "lint [FILE...]                  what a reviewer would ask; of all roles' policies by default"},
-    {"check", tool_check, "check [DIRECTORY]               the systemd units there against the policies"},
+    {"check", tool_check,
+     "check [PLACE...]                units, AppArmor profiles (directories), SELinux module (FILE.pp) against the "
+     "policies"},
     {"unused", tool_unused,
      "unused ROLE                     what of the policy a list of system calls makes no use of"},
     {"audit", tool_audit, "audit [--json]                  the running processes against the policies"},

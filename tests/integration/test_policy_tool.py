@@ -134,6 +134,83 @@ def test_check(tool, env, unit, before, after, finding):
     assert result.stdout.splitlines()[-1] == "1 findings"
 
 
+@pytest.mark.parametrize("profile, before, after, finding", [
+    ("handoffd-gate", "  network inet6 stream,\n", "  network inet6 stream,\n  capability chown,\n",
+     "grants beyond the policy, unexplained: capability chown"),
+    ("handoffd-dialer", "  network inet dgram,\n", "", "takes away a kind of socket that the policy grants: inet dgram"),
+    ("handoffd-dialer", "  network inet dgram,\n", "  network inet dgram,\n  network netlink raw,\n",
+     "grants beyond the policy, unexplained: netlink raw"),
+    ("handoffd-dialer", "  /etc/hosts r,\n", "", "takes away a path that the policy grants: /etc/hosts"),
+    ("handoffd-streamer", "openssl.cnf r,", "openssl.cnf rw,", "grants a path beyond the policy, unexplained: /etc/ssl/openssl.cnf"),
+    ("handoffd-streamer", "  /etc/ssl/openssl.cnf r,\n", "", "does not grant a path that another wall grants: /etc/ssl/openssl.cnf"),
+    ("handoffd-gate", "handoffd-gate mr,", "handoffd-gate mrix,", "unexplained: /usr/libexec/handoffd/handoffd-gate"),
+    ("handoffd-gate", "  / r,\n", "  / r,\n  ptrace,\n", "grants what no policy grants: ptrace"),
+    ("abstractions/handoffd-role", "  capability setgid,\n", "", "does not grant what is explained: capability setgid"),
+])
+def test_check_apparmor(tool, env, profile, before, after, finding):
+    folder = env.folder("profiles")
+    shutil.copytree(ROOT / "apparmor", folder, dirs_exist_ok=True)
+    result = tool("-b", "check", folder)
+    assert (result.returncode, result.stdout) == (0, "0 findings\n")
+    text = (folder / profile).read_text()
+    assert before in text
+    (folder / profile).write_text(text.replace(before, after))
+    result = tool("-b", "check", folder)
+    assert result.returncode == 1
+    assert all(line.startswith("handoffd-") for line in result.stdout.splitlines()[:-1])
+    assert finding in result.stdout
+
+
+@pytest.fixture(name="module", scope="module")
+def fixture_module(env):
+    """The SELinux module, and the same as text."""
+    subprocess.run(["make", "-s", f"BUILD={env.build}", "selinux-module"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    file = env.build / "selinux/handoffd.pp"
+    return file, subprocess.run(["/usr/libexec/selinux/hll/pp", file], check=True, capture_output=True, text=True).stdout
+
+
+def test_check_selinux_module(tool, module):
+    result = tool("-b", "check", module[0])
+    assert (result.returncode, result.stdout) == (0, "0 findings\n")
+
+
+GATE_TCP = "(allow handoffd_gate_t self (tcp_socket (create connect)))"
+
+
+@pytest.mark.parametrize("before, after, finding", [
+    ("", "(allow handoffd_role self (capability (chown)))", "handoffd_dialer_t: grants capabilities beyond the policy, unexplained: chown"),
+    ("", GATE_TCP, "handoffd_gate_t: makes sockets beyond the policy, unexplained: tcp_socket"),
+    ("", f"(booleanif (handoffd_connect_any_port)\n    (true\n        {GATE_TCP}))", "handoffd_gate_t: makes sockets beyond the policy"),
+    ("", "(allow handoffd_role self (netlink_audit_socket (create)))", "handoffd_gate_t: makes sockets beyond the policy"),
+    ("", "(allow daemon shadow_t (file (read)))", "handoffd_streamer_t: grants files beyond the policy, unexplained: shadow_t"),
+    ("", "(allow handoffd_streamer_t cert_t (dir (add_name)))", "handoffd_streamer_t: grants files beyond the policy, unexplained: cert_t"),
+    ("", "(allow handoffd_gate_t bin_t (file (execute_no_trans)))", "handoffd_gate_t: grants files beyond the policy, unexplained: bin_t"),
+    ("(allow handoffd_dialer_t self (udp_socket ", "(dontaudit handoffd_dialer_t self (udp_socket ",
+     "handoffd_dialer_t: takes away a kind of socket that the policy grants: inet dgram"),
+    ("(allow handoffd_gate_t ramfs_t ", "(dontaudit handoffd_gate_t ramfs_t ",
+     "handoffd_gate_t: does not grant files that another wall grants: ramfs_t"),
+    ("", "(allow handoffd_gate_t self (tcp_socket (not (connect))))", "handoffd_gate_t: a rule that this check cannot read"),
+])
+def test_check_selinux(tool, env, module, before, after, finding):
+    file = env.folder("module") / "handoffd.cil"
+    assert before in module[1]
+    file.write_text(module[1].replace(before, after) if before else module[1] + after + "\n")
+    result = tool("-b", "check", file)
+    assert result.returncode == 1
+    assert finding in result.stdout
+
+
+@pytest.mark.parametrize("place, complaint", [
+    ("/nonexistent.pp", "/nonexistent.pp: cannot be read by /usr/libexec/selinux/hll/pp\n"),
+    ("/nonexistent.cil", "/nonexistent.cil: cannot be read\n"),
+    ("/usr/share", "/usr/share: neither units nor profiles of handoffd, nor a module\n"),
+])
+def test_check_nothing(tool, place, complaint):
+    result = tool("-b", "check", place)
+    assert result.returncode == 2
+    assert result.stderr.endswith(f"handoff-policy: {complaint}")
+
+
 # ---------------------------------------------------------------- audit
 
 
