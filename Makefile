@@ -151,6 +151,10 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(ARCHIVES)
 $(BUILD)/tests/bench_cage: $(BUILD)/obj/tests/bench/bench_cage.o $(BUILD)/liblauncher.a $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 
+# The cage of a role around calls by number, for the guest.
+$(BUILD)/tests/caged: $(BUILD)/obj/tests/vm/caged.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
+
 # A role with a planted fault, for the tests of the audit.
 $(BUILD)/tests/weakened: $(BUILD)/obj/tests/integration/weakened.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
@@ -172,7 +176,8 @@ $(BUILD)/selinux/handoffd.pp: selinux/handoffd.te selinux/handoffd.if selinux/ha
 
 .PHONY: walls-check check-vm vm-image
 # The static parts, and one short run in a guest, as an image of it can be had.
-walls-check: selinux-module
+walls-check: all selinux-module
+	@$(BUILD)/bin/handoff-policy -b check systemd apparmor $(BUILD)/selinux/handoffd.pp
 	@tests/check-apparmor.sh
 	@tests/packages/build.sh $(BUILD)/deb
 	@if $(MAKE) --no-print-directory vm-image; then \

@@ -53,7 +53,8 @@ install_packages() {
 }
 
 configure() {
-	sed -i 's/#workers     = 1 /workers = 2 #/; s/#delay       = 50 /delay = 20 #/' /etc/handoffd/handoffd.conf
+	sed -i 's/#workers     = 1 /workers = 2 #/; s/#delay       = 50 /delay = 20 #/
+		s|^#access-log  = ""|access-log = "/var/log/handoffd/%b-%w/access.log" #|' /etc/handoffd/handoffd.conf
 	mkdir -p /var/www/html/chat
 	cat >/var/www/html/chat/stream.php <<'PHP'
 <?php
@@ -138,7 +139,44 @@ new_key() { # a second key, and the first one revoked: the gate knows at once, A
 		grep -q "^$old revoked" /etc/handoffd/keys
 }
 
+# A line in the journal under the role's own name, from its own unit and no other.
+own_name() { # UNIT
+	local others
+	journalctl --sync
+	others=$(journalctl -q -b -o json -t "${1%%@*}" | sed -n 's/.*"_SYSTEMD_UNIT":"\([^"]*\)".*/\1/p' | sort -u)
+	printf '%s\n' "$others"
+	[ -n "$(journalctl -q -b -t "${1%%@*}" "_SYSTEMD_UNIT=$1.service")" ] && ! printf '%s\n' "$others" | grep -v "^${1%%@*}[@.]"
+}
+
+# Each stream has its line in the file of the streamer that had it, in a directory that its unit made.
+access_is_logged() {
+	local log lines=0 before
+	before=$(cat /var/log/handoffd/demo-*/access.log | wc -l)
+	streams 5 && streams 5 && sleep 1 || return 1
+	for log in /var/log/handoffd/demo-{0,1}/access.log; do
+		stat -c '%U %a %n' "$log" "${log%/*}"
+		[ "$(stat -c %U "$log")" = handoffd-streamer ] && [ "$(stat -c %a "${log%/*}")" = 750 ] || return 1
+		lines=$((lines + $(wc -l <"$log")))
+	done
+	[ "$lines" = $((before + 2)) ] && tail -qn 1 /var/log/handoffd/demo-*/access.log | grep '"POST\|"GET'
+}
+
 # ---------------------------------------------------------------- forbidden acts
+# unit_settings UNIT: what confines it, without what is the role's own.
+unit_settings() {
+	sed -n '/^\[Service\]/,$p' "/lib/systemd/system/$1.service" |
+		grep -vE '^(\[|#|$|Type=|ExecStart=|LoadCredential=|Restart|AppArmorProfile=|WatchdogSec=|NotifyAccess=)'
+}
+
+# Numbers that no filter has a name for look unimplemented through both filters, the unit's and the role's; and what
+# the unit's filter alone refuses looks so to a program without a cage.
+unknown_calls() { # UNIT
+	local role=${1%@} out
+	out=$(run_probe "$(unit_settings "$1")" /usr/lib/handoff-caged "${role#handoffd-} 471 500 511")
+	printf '%s\n' "$out"
+	[ "$out" = "$(printf '%s ENOSYS\n' 471 500 511)" ]
+}
+
 # The probe takes the place of a role, as root, inside one outer wall and nothing else.
 declare -A acts=([handoffd-gate]="read-shadow write-config exec ptrace raw-socket mount"
 	[handoffd-streamer]="read-shadow read-keys write-config exec ptrace raw-socket"
@@ -185,10 +223,8 @@ by_lsm() {
 
 # by_unit UNIT ACT: refused by the unit's settings alone: no profile, no domain, no cage.
 by_unit() {
-	local out settings
-	settings=$(sed -n '/^\[Service\]/,$p' "/lib/systemd/system/$1.service" |
-		grep -vE '^(\[|#|$|Type=|ExecStart=|LoadCredential=|Restart|AppArmorProfile=|WatchdogSec=|NotifyAccess=)')
-	out=$(run_probe "$settings" /usr/lib/handoff-probe "$2")
+	local out
+	out=$(run_probe "$(unit_settings "$1")" /usr/lib/handoff-probe "$2")
 	printf '%s\n' "$out"
 	case $out in "$2 0" | "") return 1 ;; esac
 }
@@ -213,11 +249,19 @@ forbidden() {
 	for unit in handoffd-gate handoffd-streamer@; do
 		check "$unit: tcp-connect denied by the unit alone" by_unit "$unit" tcp-connect
 	done
+	install -m 0755 ./caged /usr/lib/handoff-caged
+	[ "$lsm" != selinux ] || chcon -t bin_t /usr/lib/handoff-caged
+	for unit in handoffd-gate handoffd-streamer@ handoffd-dialer; do
+		check "$unit: unknown calls get ENOSYS through both filters" unknown_calls "$unit"
+	done
 }
 
+# shellcheck source=tests/vm/lifecycle.sh
+. ./lifecycle.sh
 echo "== $lsm, kernel $(uname -r)"
 [ "$lsm" != apparmor ] || systemctl start apparmor
 echo '<?php header("X-Socket-Handoff: /run/handoffd/chat.sock"); header("X-Handoff-Data: {}"); echo "no";' >/tmp/plain.php
+before=$(files)
 check "install" install_packages
 check "configure" configure
 cp /tmp/plain.php /var/www/html/chat/plain.php
@@ -236,7 +280,9 @@ for unit in "${roles[@]}"; do
 	apparmor) check "$unit: its profile, enforced" domain_is "$unit" "$name (enforce)" ;;
 	selinux) check "$unit: its domain" domain_is "$unit" ":$(printf %s "$name" | tr - _)_t:" ;;
 	esac
+	check "$unit: its own name in the journal" own_name "$unit"
 done
+check "the access log, where each unit may write" access_is_logged
 audit() { # what it finds, and how much
 	handoff-policy audit >/run/audit.out && return
 	grep -vE "  (ok|note)  " /run/audit.out
@@ -251,6 +297,15 @@ check "everything restarted" start_all
 check "a signed handoff streams again" streams 20
 check "no denial for legitimate work" no_denials
 [ -n "$short" ] || forbidden
+if [ -z "$short" ]; then
+	rm -f /usr/lib/handoff-* /etc/cron.d/handoff-probe
+	check "remove" remove
+	check "install an older version over what was left" older_installs
+	check "upgrade: the new processes, the old keys" upgrade
+	check "upgrade: conffiles" conffiles_are_kept
+	check "remove again" remove
+	check "purge: nothing of ours is left" purge "$before"
+fi
 if [ "$failed" -gt 0 ]; then
 	journalctl -b --no-pager -o cat -u 'handoffd*' -u apache2 -u php8.2-fpm | tail -60
 	tail -5 /var/log/apache2/error.log
