@@ -86,13 +86,27 @@ static const char *socket_fault(const struct process *process, uint64_t inode)
 	}
 }
 
+/* The access log of one of the backend's workers. */
+static bool is_access_log(const struct config *config, size_t backend, const char *target)
+{
+	char path[PATH_MAX];
+
+	for (size_t worker = 0; worker < config->backends[backend].workers; worker++)
+		if (config_access_log(config, backend, worker, path, sizeof(path)) == 0 && strcmp(target, path) == 0)
+			return true;
+	return false;
+}
+
 static bool is_log(const struct process *process, int fd, const char *target)
 {
-	const char *access_log = process->config->access_log;
+	const struct config *config = process->config;
 
 	if (fd <= 2)
 		return true; /* what its starter gave it to write to */
-	return has_role(process, "streamer") && access_log[0] != '\0' && strcmp(target, access_log) == 0;
+	for (size_t i = 0; has_role(process, "streamer") && i < config->n_backends; i++)
+		if (strcmp(config->backends[i].name, process->backend) == 0)
+			return is_access_log(config, i, target);
+	return false;
 }
 
 /* NULL, or what is wrong with holding this. */

@@ -303,6 +303,15 @@ class TestAudit:
         assert result.returncode == 0, result.stdout
         assert f"{folder}/gate.policy replaces the built-in one" in result.stdout
 
+    @pytest.mark.parametrize("name", ["access.log", "%b-%w.log"])
+    def test_access_log(self, tool, env, handoffd_factory, name):
+        """Its own access log is a file that a streamer holds."""
+        folder = env.folder("log")
+        folder.chmod(0o777)
+        daemon = handoffd_factory(options={"access-log": folder / name})
+        result = audit(tool, daemon)
+        assert result.returncode == 0, result.stdout
+
     def test_another_policy_than_at_start(self, tool, env, handoffd_factory):
         folder = env.folder("policy.d")
         daemon = handoffd_factory(options={"policy-dir": str(folder)})
