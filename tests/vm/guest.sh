@@ -4,7 +4,7 @@
 # Runs inside the guest, as root, beside the packages: installs them, starts everything as a site would, and looks whether
 # each role is where it should be and does its work there, without a denial; then tries what must be denied.
 #
-#   guest.sh apparmor|selinux [short]    short: without the forbidden acts
+#   guest.sh apparmor|selinux|none [short]    short: without the forbidden acts and without upgrade and removal
 set -u
 lsm=$1 short=${2:-}
 passed=0 failed=0
@@ -68,7 +68,8 @@ PHP
 	a2enconf -q php8.2-fpm
 	a2dismod -q -f mpm_prefork mpm_worker 2>/dev/null
 	a2enmod -q mpm_event
-	mkdir -p /etc/systemd/system/apache2.service.d
+	mkdir -p /etc/systemd/system/apache2.service.d /run/systemd/system/apache2.service.d
+	printf '[Service]\nTimeoutStartSec=300\n' >/run/systemd/system/apache2.service.d/slow-machine.conf
 	cp /usr/share/handoffd/apache2.service.d/handoffd.conf /etc/systemd/system/apache2.service.d/
 }
 
@@ -233,7 +234,7 @@ forbidden() {
 	local role act unit
 	install -m 0755 ./probe /usr/lib/handoff-probe
 	check "without a wall every forbidden act succeeds" baseline
-	for role in "${!acts[@]}"; do
+	[ "$lsm" = none ] || for role in "${!acts[@]}"; do
 		for act in ${acts[$role]}; do
 			check "$role: $act denied by $lsm alone, with its record" by_lsm "$role" "$act"
 		done
@@ -295,7 +296,7 @@ check "the gate restarted while streams run" replaced_while_streaming handoffd-g
 check "a new key, and the old one revoked" new_key
 check "everything restarted" start_all
 check "a signed handoff streams again" streams 20
-check "no denial for legitimate work" no_denials
+[ "$lsm" = none ] || check "no denial for legitimate work" no_denials
 [ -n "$short" ] || forbidden
 if [ -z "$short" ]; then
 	rm -f /usr/lib/handoff-* /etc/cron.d/handoff-probe

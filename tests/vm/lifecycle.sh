@@ -5,10 +5,20 @@
 # functions, $lsm and $roles.
 # shellcheck disable=SC2154
 
-# Files of the root file system, but for what every run of dpkg, Apache and the system's own housekeeping changes.
+# What belongs to whoever configured the guest, or changes with every run of dpkg, Apache and the system's own housekeeping.
+others="/vmtest /vmtest-out /proc /sys /dev /run /tmp /var/tmp /var/lib/dpkg /var/lib/systemd /var/cache /var/www /etc/apache2 /var/lib/apache2
+	/etc/systemd/system/apache2.service.d /etc/alternatives /var/lib/selinux /etc/selinux"
+
+# Files of the system but for these, and everything anywhere that has our name.
 files() {
-	find / -xdev \( -path /vmtest -o -path /vmtest-out -o -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o \
-		-path /var/tmp -o -path /var/log/journal -o -path /var/lib/dpkg -o -path /var/cache \) -prune -o -print | sort
+	local path prune=()
+	for path in $others; do
+		prune+=(-path "$path" -o)
+	done
+	find / -xdev \( "${prune[@]}" -path /var/log -o -path /root \) -prune -o -print
+	find / -xdev \( -path /vmtest -o -path /vmtest-out -o -path /proc -o -path /sys -o -path /root \) -prune -o -name '*handoff*' -print |
+		grep -vE '^(/usr/share/doc|/var/www)/'
+	find /run -name '*handoff*' -print
 }
 
 process_ids() {
@@ -19,7 +29,7 @@ process_ids() {
 }
 
 older_installs() {
-	dpkg -i old/*.deb && [ "$(dpkg-query -W -f '${Version}' handoffd)" = 0.0.9 ] && start_all
+	dpkg -i old/*.deb && a2enmod -q socket_handoff && [ "$(dpkg-query -W -f '${Version}' handoffd)" = 0.0.9 ] && start_all
 }
 
 # Everything goes on by itself: nobody starts, enables or configures anything after the upgrade.
@@ -45,13 +55,14 @@ conffiles_are_kept() {
 # Removed: nothing runs, nothing is left to be started, Apache serves without the module; what the administrator made stays.
 remove() {
 	dpkg -r php-handoff libapache2-mod-socket-handoff handoffd || return 1
-	! pgrep -a handoffd && ! systemctl list-units --all --no-legend 'handoffd*' | grep . && [ ! -e /run/handoffd ] &&
+	! pgrep -a handoffd && ! systemctl list-units --no-legend 'handoffd*' | grep . && [ ! -e /run/handoffd ] &&
 		apache2ctl -t && systemctl restart apache2 && [ -e /etc/handoffd/keys ] && grep -q 'workers = 2' /etc/handoffd/handoffd.conf
 }
 
 # Purged: every file is as it was before; users and groups stay, since files that they own may be anywhere.
 purge() {
+	rm -r /etc/systemd/system/apache2.service.d # which README.md has an administrator copy
 	dpkg -P php-handoff libapache2-mod-socket-handoff handoffd || return 1
 	if [ "$lsm" = selinux ] && semodule -l | grep -x handoffd; then return 1; fi
-	! diff <(printf '%s\n' "$1") <(files) | grep '^>'
+	! diff <(printf '%s\n' "$1" | sort -u) <(files | sort -u) | grep '^>'
 }
