@@ -28,7 +28,7 @@ PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest python
 	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
 	chromium chromium-driver python3-selenium
 PACKAGES_DEB   := build-essential debhelper dh-apparmor dpkg-dev selinux-policy-dev lintian
-PACKAGES_VM    := apparmor setools qemu-system-x86 mmdebstrap busybox-static cpio zstd xz-utils policycoreutils e2fsprogs
+PACKAGES_VM    := apparmor setools qemu-system-x86 mmdebstrap busybox-static cpio zstd xz-utils policycoreutils e2fsprogs systemd-container
 # A machine may have npm from elsewhere than Debian; then it is left alone.
 PACKAGES_NPM   := $(if $(shell command -v npm),,nodejs npm)
 
@@ -175,15 +175,16 @@ $(BUILD)/selinux/handoffd.pp: selinux/handoffd.te selinux/handoffd.if selinux/ha
 	$(Q)cp $^ $(@D)/ && $(MAKE) -s -C $(@D) -f $(SELINUX_DEVEL) handoffd.pp >$(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
 
 .PHONY: walls-check check-vm vm-image
-# The static parts, and one short run in a guest, as an image of it can be had.
+# The static parts; where an image of the guest can be had, the units in a container, and one short run in a guest.
 walls-check: all selinux-module
 	@$(BUILD)/bin/handoff-policy -b check systemd apparmor $(BUILD)/selinux/handoffd.pp
 	@tests/check-apparmor.sh
 	@tests/packages/build.sh $(BUILD)/deb
 	@if $(MAKE) --no-print-directory vm-image; then \
 		tests/check-selinux.sh $(BUILD)/selinux/handoffd.pp $(VMTEST_BUILD) && \
+		BUILD=$(BUILD) VMTEST_BUILD=$(VMTEST_BUILD) tests/vm/nspawn.sh && \
 		BUILD=$(BUILD) VMTEST_BUILD=$(VMTEST_BUILD) tests/vm/run.sh apparmor 6.12 short; \
-	else echo "vm: skipped, the image of the guest cannot be built here"; echo "0 passed, 0 failed, 2 skipped"; fi
+	else echo "vm: skipped, the image of the guest cannot be built here"; echo "0 passed, 0 failed, 3 skipped"; fi
 # The image is kept outside of the build directory, so that a fresh clone need not build it again; removed by hand.
 VMTEST_BUILD ?= /var/tmp/handoffd-vm
 vm-image:

@@ -137,6 +137,9 @@ static int try_open(struct borrowed *borrowed, long *result)
 	return rc;
 }
 
+/* What an attempt returns when the process may not even make the socket: SELinux's domains make none for TCP. */
+#define NO_SOCKET 1
+
 /* Connect a new socket of the process to where nobody listens. */
 static int try_address(struct borrowed *borrowed, const void *address, size_t len, long *result)
 {
@@ -146,7 +149,7 @@ static int try_address(struct borrowed *borrowed, const void *address, size_t le
 	              (const unsigned long[3]){(unsigned)family, SOCK_STREAM | SOCK_CLOEXEC, 0}, &fd);
 
 	if (rc != 0 || fd < 0)
-		return rc != 0 ? rc : (int)fd;
+		return rc != 0 ? rc : fd == -EACCES ? NO_SOCKET : (int)fd;
 	rc = call(borrowed, address, len, SYS_connect, (const unsigned long[3]){(unsigned long)fd, borrowed->data, len},
 	          result);
 	if (rc == 0)
@@ -231,12 +234,13 @@ static int try_all(struct process *process, struct borrowed *borrowed, char *tri
 		if (process->policy->landlock[attempts[i].right] == NEED_OPEN || right->abi > abi)
 			continue;
 		rc = attempts[i].attempt(borrowed, &result);
-		if (rc != 0)
+		if (rc < 0)
 			return rc;
-		if (result != attempts[i].denied)
+		if (rc != NO_SOCKET && result != attempts[i].denied)
 			found(process, "landlock", VERDICT_FAULT, "%s is not denied: %s", right->name,
 			      result < 0 ? strerror((int)-result) : "it works");
-		snprintf(tried + len, size - len, "%s%s", len > 0 ? ", " : "", right->name);
+		snprintf(tried + len, size - len, "%s%s%s", len > 0 ? ", " : "", right->name,
+		         rc == NO_SOCKET ? " (not even a socket)" : "");
 	}
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * caged ROLE NUMBER...: closes the cage of a role, as the role does, then makes each system call by its number and prints
- * what the kernel said of it, `NUMBER 0` or `NUMBER ERRNO-NAME`. Runs in the guest inside the settings of the role's unit,
- * so that both filters are asked.
+ * caged ROLE NUMBER...: closes the cage of a role, as the role does, then makes each system call by its number and
+ * prints what the kernel said of it, `NUMBER 0` or `NUMBER ERRNO-NAME`. Runs in the guest inside the settings of the
+ * role's unit, so that both filters are asked.
  */
 #include <errno.h>
 #include <stdio.h>
