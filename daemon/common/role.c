@@ -301,7 +301,7 @@ static bool is_legacy_listener(const struct config *config, int fd)
 	return false;
 }
 
-/* With the configuration at hand: only legacy listeners may have byte streams. Whether it can listen, role_listen()
+/* With the configuration at hand: only legacy listeners may have byte streams. Whether it can listen, role_confine()
  * will see. */
 static void listen_types_check(const struct role_context *context)
 {
@@ -395,19 +395,20 @@ void role_cage(const char *name, const struct config *config, const char *alread
 	          LOG_STR("off", off));
 }
 
-void role_confine(const struct role_context *context, const struct config_user *user)
-{
-	struct privileges_report privileges;
-
-	privileges_leave(user, &privileges);
-	role_cage(role_name(context->role), context->config, privileges.off);
-}
-
-void role_listen(const struct role_context *context, int backlog)
+static void listen_again(const struct role_context *context, int backlog)
 {
 	for (size_t i = 0; i < context->n_listen_fds; i++)
 		if (listen(context->listen_fds[i], backlog) != 0)
 			fatal("listen on inherited descriptor %d: %m", context->listen_fds[i]);
+}
+
+void role_confine(const struct role_context *context, const struct config_user *user, int backlog)
+{
+	struct privileges_report privileges;
+
+	privileges_leave(user, &privileges);
+	listen_again(context, backlog);
+	role_cage(role_name(context->role), context->config, privileges.off);
 }
 
 void role_ready(const struct role_context *context, struct ev_loop *loop)

@@ -4,8 +4,8 @@
  *
  *     role_begin      environment emptied, log opened, configuration read, only expected descriptors left
  *     (own)           secrets read, libraries initialised
- *     role_confine    uid, groups, capabilities, no_new_privs, dumpable, rlimits, Landlock, seccomp
- *     role_listen     listen() again on inherited sockets, so that peers see our credentials, not our starter's
+ *     role_confine    uid, groups, capabilities, no_new_privs; listen() again on inherited sockets, so that peers see
+ *                     our credentials, not our starter's; dumpable, rlimits, Landlock, seccomp
  *     role_ready      tell systemd or the supervisor
  *     (own)           event loop
  *
@@ -35,15 +35,13 @@ void role_begin(struct role_context *context, enum role role, int argc, char **a
 /* The inherited listening socket bound to this path, or fatal(). */
 int role_listen_fd(const struct role_context *context, const char *path);
 
-/* Drop everything. user is whom to become when started as root. */
-void role_confine(const struct role_context *context, const struct config_user *user);
+/* Drop everything. user is whom to become when started as root, backlog what the inherited sockets hold. No policy
+ * grants listen(): a socket that was never bound gets a port by it, which Landlock does not see. */
+void role_confine(const struct role_context *context, const struct config_user *user, int backlog);
 
 /* Apply a policy by name and say in the log what is in force: the last step of role_confine(), and the supervisor's
  * cage. already_off: what earlier steps could not do, "" for nothing. */
 void role_cage(const char *name, const struct config *config, const char *already_off);
-
-/* listen() again with the given backlog on every inherited socket. */
-void role_listen(const struct role_context *context, int backlog);
 
 /* sd_notify READY=1 (NOTIFY_SOCKET was opened and connected in role_begin), and from now on WATCHDOG=1 while the loop
  * runs, when our starter waits for it (WATCHDOG_USEC). */

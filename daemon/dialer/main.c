@@ -71,8 +71,7 @@ int main(int argc, char **argv)
 	if (shared != 0)
 		fatal("cannot share the metrics: %s", strerror(-shared));
 
-	role_confine(&context, &context.config->user[ROLE_DIALER]);
-	role_listen(&context, BACKLOG);
+	role_confine(&context, &context.config->user[ROLE_DIALER], BACKLOG);
 	gate_listen(loop, context.config, fd);
 	role_ready(&context, loop);
 	ev_run(loop, 0);

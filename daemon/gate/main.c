@@ -123,8 +123,7 @@ int main(int argc, char **argv)
 		fatal("cannot prepare the other roles: %s", strerror(-result));
 	watch_signals(&gate);
 
-	role_confine(&context, &context.config->user[ROLE_GATE]);
-	role_listen(&context, BACKLOG);
+	role_confine(&context, &context.config->user[ROLE_GATE], BACKLOG);
 	introduce_start(&gate, on_settled);
 	ev_run(gate.loop, 0);
 	stop(&gate);

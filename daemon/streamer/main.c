@@ -163,8 +163,7 @@ int main(int argc, char **argv)
 	if (shared != 0)
 		fatal("cannot share the metrics: %s", strerror(-shared));
 	access_log_open(context.config, context.backend, context.worker);
-	role_confine(&context, &streamer.backend->user);
-	role_listen(&context, BACKLOG);
+	role_confine(&context, &streamer.backend->user, BACKLOG);
 	control_init(&control, &streamer, fd, role_expected_uid(&context.config->user[ROLE_GATE]));
 	role_ready(&context, streamer.loop);
 	ev_run(streamer.loop, 0);

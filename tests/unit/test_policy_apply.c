@@ -132,7 +132,6 @@ static const struct probe working[] = {
     {ALL, "epoll_ctl", SYS_epoll_ctl, {-1, 1, -1, P("012345678901")}, EBADF},
     {ALL, "epoll_pwait", SYS_epoll_pwait, {-1, P("012345678901"), 1, 0, 0, 0}, EBADF},
     {ALL, "fcntl F_GETFL", SYS_fcntl, {-1, F_GETFL}, EBADF},
-    {ALL, "listen", SYS_listen, {-1, 1}, EBADF},
     {ALL, "accept4", SYS_accept4, {-1, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK}, EBADF},
     {ALL, "recvmsg", SYS_recvmsg, {-1, 0, MSG_CMSG_CLOEXEC | MSG_DONTWAIT}, EBADF},
     {ALL, "sendmsg", SYS_sendmsg, {-1, 0, MSG_NOSIGNAL | MSG_DONTWAIT}, EBADF},
@@ -326,6 +325,7 @@ static const struct probe killing[] = {
     {ALL, "mremap in place of other", SYS_mremap, {0, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, 0}, KILLED},
     /* sockets */
     {ALL, "bind", SYS_bind, {-1, 0, 0}, KILLED},
+    {ALL, "listen", SYS_listen, {-1, 1}, KILLED},
     {ALL, "accept without flags' checks", SYS_accept, {-1, 0, 0}, KILLED},
     {ALL, "accept4 with other flags", SYS_accept4, {-1, 0, 0, 1}, KILLED},
     {ALL, "recvmsg without CLOEXEC", SYS_recvmsg, {-1, 0, MSG_DONTWAIT}, KILLED},
