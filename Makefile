@@ -159,6 +159,21 @@ $(BUILD)/tests/caged: $(BUILD)/obj/tests/vm/caged.o $(BUILD)/libcommon.a $(BUILD
 $(BUILD)/tests/weakened: $(BUILD)/obj/tests/integration/weakened.o $(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(LIBS_COMMON) $(LIBS_LIB))
 
+# The red team: each role's own program once more, with a door for attacks where its event loop would begin, and a program
+# for attackers that are no role. Nothing of it is installed.
+REDTEAM_OBJ := $(call obj,$(filter-out %/door.c %/alone.c,$(wildcard tests/redteam/*.c)))
+REDTEAM_WRAP := -Wl,--wrap=close_range,--wrap=role_confine,--wrap=ev_run
+LIBS_gate     := $(LIBS_COMMON) $(LIBS_LIB)
+LIBS_streamer := $(LIBS_STREAMER) $(LIBS_COMMON) $(LIBS_LIB)
+LIBS_dialer   := $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB)
+LIBS_launcher := $(LIBS_COMMON) $(LIBS_LIB)
+REDTEAM_BINS := $(ROLES:%=$(BUILD)/redteam/handoffd-%) $(BUILD)/redteam/alone
+$(ROLES:%=$(BUILD)/redteam/handoffd-%): $(BUILD)/redteam/handoffd-%: $(BUILD)/obj/daemon/%/main.o $(BUILD)/obj/tests/redteam/door.o $(REDTEAM_OBJ) $(BUILD)/lib%.a \
+		$(BUILD)/libcommon.a $(BUILD)/liblib.a
+	$(call link,$(REDTEAM_WRAP) $(LIBS_$*))
+$(BUILD)/redteam/alone: $(BUILD)/obj/tests/redteam/alone.o $(call obj,$(filter-out %/door.c %/alone.c %/layers.c,$(wildcard tests/redteam/*.c)))
+	$(call link,)
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 .PHONY: clean
@@ -211,7 +226,7 @@ demo: demo-packages
 	@BUILD=$(BUILD) ONESHOT=$(ONESHOT) examples/demo/run.sh
 
 # ---------------------------------------------------------------- check
-.PHONY: check check-packages lint format unit unit-sanitize fuzz model hardening systemd-check manual vectors php integration integration-modes integration-sanitize
+.PHONY: check check-packages lint format unit unit-sanitize fuzz model redteam redteam-short hardening systemd-check manual vectors php integration integration-modes integration-sanitize
 check-packages:
 	@$(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_DEMO) $(PACKAGES_CHECK) $(PACKAGES_DEB) $(PACKAGES_VM) $(PACKAGES_NPM))
 
@@ -220,6 +235,7 @@ check: check-packages
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(if $(CI),WERROR=1)
 	@$(MAKE) --no-print-directory -j$$(nproc) --output-sync=target \
 		walls-check lint unit unit-sanitize model fuzz php hardening systemd-check manual vectors
+	@$(MAKE) --no-print-directory redteam-short
 	@$(MAKE) --no-print-directory -j2 integration-sanitize integration integration-modes
 
 # Whether this make runs several targets at once, and the option for one that it starts: all cores, or a share of its own jobs.
@@ -278,6 +294,13 @@ model:
 PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider -rs -q
 integration: all
 	BUILD=$(BUILD) $(PYTEST) tests/php tests/integration tests/browser $(PYTEST_ARGS)
+
+# Every attack from inside every role: without a cage, with each layer alone, with the whole; to be read in
+# $(BUILD)/redteam/matrix.html. The short form leaves the single layers out.
+redteam: all $(REDTEAM_BINS)
+	/usr/bin/python3 tests/redteam/runner.py --build $(BUILD)
+redteam-short: all $(REDTEAM_BINS)
+	BUILD=$(BUILD) $(PYTEST) tests/redteam $(PYTEST_ARGS)
 
 # The same programs with the sanitizers in them; the seccomp filter is left out there, and the tests that need it say so. Tests
 # wait more than they work, so it runs beside the others; then what it says is shown when it has ended.

@@ -157,10 +157,9 @@ int main(int argc, char **argv)
 		fatal("cannot share the metrics: %s", strerror(-shared));
 	policy = load_policy();
 
-	role_confine(&context, &runner.handler->user);
+	role_confine(&context, &runner.handler->user, BACKLOG);
 	check_descriptors();
 	prepare_cage(policy);
-	role_listen(&context, BACKLOG);
 	streamers_init(&runner, context.config, context.handler);
 	gate_listen(runner.loop, context.config, fd);
 	role_ready(&context, runner.loop);

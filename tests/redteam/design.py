@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known not to be stopped, or by one layer only, with the reason; and where the attacks are tried whose remedy is the
+program's own design."""
+
+DIALER = ("The dialer is the role that connects: to which addresses lies behind a pointer, which no filter sees, and the ports stand in the "
+          "configuration. IPAddressAllow= of its unit is what limits it. It has no client's socket, no data and no key to send.")
+
+LAUNCHER_STARTS = ("The launcher starts programs and makes their cages: it must fork, execute, and make namespaces. What it starts has its user, who owns "
+                   "nothing, and inherits its filter.")
+LAUNCHER_FILES = ("The launcher is not under Landlock, since a process in a domain cannot mount. What keeps it from files is its user, who owns none; "
+                  "what anybody may read or write, it may. Its unit shows it a read-only system.")
+LAUNCHER_USER = ("The launcher ends and limits its own runs, which have its user. Processes of other users are out of its reach; each handler section "
+                 "is to have a user of its own.")
+LAUNCHER_SHARE = "Only the launcher's unit limits what it takes of these: its filter is what its programs' calls need, and they are ordinary programs."
+LAUNCHER_SOCKETS = "The launcher never has a client's socket: it has no socket but its channels."
+
+# (target or "*", attack): reason. What is listed here and does not happen is a fault as well.
+EXCEPTIONS = {
+    ("gate", "unix-packets"):
+        "The gate connects to the other roles' sockets whenever one of them starts, and Landlock does not know sockets by their "
+        "paths. File modes and SELinux, where the gate's domain connects to the other roles only, keep it from others.",
+    ("gate", "pass-client-packets"):
+        "As unix-packets: whom the gate can reach it can pass a client's socket to, which is what it is for.",
+    **{("dialer", attack): DIALER for attack in (
+        "tcp-connect", "tcp-connect-as-role", "tcp6-connect", "udp-connect", "re-aim-client", "re-aim-refused-connect",
+        "re-aim-refused-option")},
+    **{("launcher", attack): LAUNCHER_STARTS for attack in (
+        "unshare-user", "clone-user-namespace", "clone3-user-namespace", "execve-program", "execveat-memfd", "code-in-two-views",
+        "code-from-file", "fork-bomb", "fork-call", "vfork", "thread-bomb", "outlive", "setsid", "dumpable", "ptracer")},
+    **{("launcher", attack): LAUNCHER_FILES for attack in (
+        "read-open-file", "overwrite-open-file", "fill-open-directory", "inodes-open-directory", "proc-cmdline-sibling",
+        "proc-cmdline-worker", "proc-cmdline-apache")},
+    **{("launcher", attack + "-worker"): LAUNCHER_USER for attack in (
+        "kill-term", "kill-kill", "kill-stop", "kill-group", "tgkill", "tkill", "sigqueue", "tgsigqueue", "pidfd-signal", "fcntl-setown",
+        "setpriority", "affinity", "scheduler", "prlimit")},
+    **{("launcher", attack): LAUNCHER_SHARE for attack in (
+        "shm-create", "msg-create", "sem-create", "timers", "inotify", "memfd-bomb", "pipe-size", "mlockall", "modify-ldt")},
+    **{("launcher", attack + "-client"): LAUNCHER_SOCKETS for attack in ("device", "congestion", "linger", "type-of-service")},
+}

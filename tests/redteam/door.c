@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The door: a role's own program, with an attack in it that begins where the role would enter its event loop. It is the
+ * objects and archives that the role is made of, linked once more with three functions wrapped by the linker; the
+ * product's sources know nothing of it, and what is installed has no door.
+ *
+ *     close_range     leaves the descriptors of the runner open
+ *     role_confine    closes the whole cage, by the product's own function, or single layers of it
+ *     ev_run          makes the attempt instead of serving
+ */
+#include <ev.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "attack.h"
+#include "daemon/common/channel.h"
+#include "daemon/common/role.h"
+#include "layers.h"
+
+/* The linker's names. */
+int __wrap_close_range(unsigned first, unsigned last, int flags);
+int __real_close_range(unsigned first, unsigned last, int flags);
+void __wrap_role_confine(const struct role_context *context, const struct config_user *user, int backlog);
+void __real_role_confine(const struct role_context *context, const struct config_user *user, int backlog);
+int __wrap_ev_run(struct ev_loop *loop, int flags);
+
+static const struct attack *attack;
+static struct layers layers;
+
+/* Before main(): a role empties its environment. */
+__attribute__((constructor)) static void enter(void)
+{
+	char pid[32];
+
+	attack = attack_from_environment();
+	if (attack == NULL)
+		_exit(98);
+	layers_from_environment(&layers);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+}
+
+int __wrap_close_range(unsigned first, unsigned last, int flags)
+{
+	return __real_close_range(first, last < ATTACK_FD_FIRST ? last : ATTACK_FD_FIRST - 1, flags);
+}
+
+void __wrap_role_confine(const struct role_context *context, const struct config_user *user, int backlog)
+{
+	if (attack->setup != NULL)
+		attack->setup();
+	if (layers.whole)
+		__real_role_confine(context, user, backlog);
+	else
+		layers_apply(&layers, role_name(context->role), user);
+}
+
+int __wrap_ev_run(struct ev_loop *loop, int flags)
+{
+	(void)loop;
+	(void)flags;
+	attack_run(attack);
+}
