@@ -108,8 +108,8 @@ struct message_launched {
 	int32_t error; /* 0, or -errno */
 };
 
-/* streamer -> launcher. End the run: it is asked, and made to end after a while. For its output, or because nobody wants
- * it any more. */
+/* streamer -> launcher. End the run: it is asked, and made to end after a while. For its output, or because nobody
+ * wants it any more. */
 struct message_stop {
 	uint32_t id;
 	uint32_t limit; /* enum run_limit: RUN_LIMIT_OUTPUT or RUN_LIMIT_NONE */

@@ -104,7 +104,7 @@ static bool is_log(const struct process *process, int fd, const char *target)
 	if (fd <= 2)
 		return true; /* what its starter gave it to write to */
 	for (size_t i = 0; has_role(process, "streamer") && i < config->n_backends; i++)
-		if (strcmp(config->backends[i].name, process->backend) == 0)
+		if (strcmp(config->backends[i].name, process->section) == 0)
 			return is_access_log(config, i, target);
 	return false;
 }
