@@ -18,7 +18,7 @@
 #define MODULE_MAX (1 << 20)
 #define COMPILER   "/usr/libexec/selinux/hll/pp" /* of policycoreutils: a module as CIL on standard output */
 
-static const char *const roles[] = {"gate", "streamer", "dialer", "launcher"};
+static const char *const roles[] = {"gate", "streamer", "dialer", "launcher", "handler"};
 
 static bool is_there(const char *directory, const char *name)
 {
@@ -78,7 +78,7 @@ static int check_place(const char *place, const struct policy *policy, const cha
 {
 	if (module == NULL && is_there(place, "handoffd-gate.service"))
 		return check_unit(place, policy, findings);
-	/* So far a launcher has a unit only. */
+	/* So far a launcher and its programs have a unit only. */
 	if (wall_role(policy->role) == 0)
 		return TOOL_OK;
 	if (module != NULL)

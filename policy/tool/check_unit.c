@@ -301,11 +301,13 @@ static void compare(struct unit *unit, const struct policy *policy)
 
 int check_unit(const char *directory, const struct policy *policy, size_t *findings)
 {
-	bool has_instances = strcmp(policy->role, "streamer") == 0 || strcmp(policy->role, "launcher") == 0;
+	/* A handler's program is in the unit of its launcher. */
+	const char *name = strcmp(policy->role, "handler") == 0 ? "launcher" : policy->role;
+	bool has_instances = strcmp(name, "streamer") == 0 || strcmp(name, "launcher") == 0;
 	char file[64];
 	struct unit unit = {.wall = {.file = file, .policy = policy, .role = wall_role(policy->role)}};
 
-	snprintf(file, sizeof(file), "handoffd-%s%s.service", policy->role, has_instances ? "@" : "");
+	snprintf(file, sizeof(file), "handoffd-%s%s.service", name, has_instances ? "@" : "");
 	if (unit_read(&unit, directory) != TOOL_OK)
 		return TOOL_ERROR;
 	compare(&unit, policy);

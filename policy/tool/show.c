@@ -110,18 +110,17 @@ static size_t lint_file(const char *file)
 	return n;
 }
 
-/* What the supervisor denies against what its children are granted. */
+/* What the supervisor denies against what its children are granted, and the launcher's denials against its programs'.
+ */
 static size_t lint_family(struct policy *const policies[])
 {
-	const struct policy *spawner = NULL;
 	size_t n = 0;
 
-	for (size_t i = 0; tool_roles[i] != NULL; i++)
-		if (policies[i] != NULL && policies[i]->allows_the_rest)
-			spawner = policies[i];
-	for (size_t i = 0; spawner != NULL && tool_roles[i] != NULL; i++)
-		if (policies[i] != NULL && policies[i] != spawner)
-			n += policy_lint_spawner(spawner, policies[i], on_finding, (char *)"family");
+	for (size_t s = 0; tool_roles[s] != NULL; s++)
+		for (size_t c = 0; policies[s] != NULL && policies[s]->allows_the_rest && tool_roles[c] != NULL; c++)
+			if (policies[c] != NULL && c != s &&
+			    (strcmp(tool_roles[s], "supervisor") == 0 || strcmp(tool_roles[c], "handler") == 0))
+				n += policy_lint_spawner(policies[s], policies[c], on_finding, (char *)"family");
 	return n;
 }
 

@@ -115,7 +115,8 @@ def test_unused(tool):
     ("handoffd-gate.service", "SystemCallFilter=~execveat", "SystemCallFilter=~accept4 execveat",
      "takes away a call that the policy grants: accept4"),
     ("handoffd-launcher@.service", " umount2", "", "takes away a call that the policy grants: umount2"),
-    ("handoffd-launcher@.service", "PrivateNetwork=yes\n", "", "PrivateNetwork=yes is missing"),
+    ("handoffd-launcher@.service", "SystemCallFilter=~kcmp", "SystemCallFilter=~execve kcmp",
+     "takes away a call that the policy grants: execve"),
     ("handoffd-gate.service", "RestrictNamespaces=yes\n", "", "RestrictNamespaces=yes is missing: fork no"),
     ("handoffd-gate.service", "LimitCORE=0\n", "LimitCORE=0\nDelegate=yes\n", "grants cgroups"),
 ])
