@@ -244,7 +244,7 @@ none) lsm="lsm=landlock,lockdown,yama,integrity" ;;
 *) die "no LSM $LSM" ;;
 esac
 # mitigations=off, no watchdogs: TCG pays for them.  audit=1: processes are auditable from the start.
-append="console=ttyS0 quiet panic=-1 mitigations=off nowatchdog tsc=reliable random.trust_cpu=on audit=1 audit_backlog_limit=8192 net.ifnames=0 systemd.unit=vmtest.target systemd.show_status=no $lsm $EXTRA"
+append="console=ttyS0 quiet panic=-1 mitigations=off nowatchdog no_timer_check tsc=reliable random.trust_cpu=on audit=1 audit_backlog_limit=8192 net.ifnames=0 systemd.unit=vmtest.target systemd.show_status=no $lsm $EXTRA"
 W=$(mktemp -d "${TMPDIR:-/tmp}/vmtest.XXXXXX"); trap 'rm -rf "$W"' EXIT
 
 qemu() { # $1 root disk, $2 its format, $3 console log; the rest: more options
