@@ -131,12 +131,12 @@ enum metric_by { BY_GATE = 1, BY_STREAMER = 2, BY_DIALER = 4, BY_LAUNCHER = 8 };
 	X(METRIC_RUNS_RUNNING, "handoffd_runs_running", GAUGE, NONE, BY_LAUNCHER, "Programs of handlers that run now") \
 	X(METRIC_RUNS_REFUSED, "handoffd_runs_refused_total", COUNTER, NONE, BY_LAUNCHER,                              \
 	  "Requests for a place that were refused: places and queue were full, or the launcher was stopping")          \
+	X(METRIC_RUNS_ENDED, "handoffd_runs_ended_total", COUNTER, ENDING, BY_LAUNCHER,                                \
+	  "Programs of handlers that ended, with all that they had started, by how")                                   \
 	X(METRIC_RUNS_STARTED, "handoffd_runs_started_total", COUNTER, NONE, BY_LAUNCHER,                              \
 	  "Programs of handlers that were started")                                                                    \
 	X(METRIC_RUNS_NOT_STARTED, "handoffd_runs_not_started_total", COUNTER, NONE, BY_LAUNCHER,                      \
-	  "Programs of handlers that could not be started")                                                            \
-	X(METRIC_RUNS_ENDED, "handoffd_runs_ended_total", COUNTER, ENDING, BY_LAUNCHER,                                \
-	  "Programs of handlers that ended, with all that they had started, by how")
+	  "Programs of handlers that could not be started")
 
 enum metric {
 #define METRIC_ENUM(symbol, name, type, label, by, help) symbol,
