@@ -130,6 +130,21 @@ static void orphan(struct launch *launch)
 		events->exited(user, &(struct launch_end){.lost = true});
 }
 
+static void watch(struct launcher_link *link, int events)
+{
+	if (ev_is_active(&link->watcher) && (link->watcher.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(link->loop, &link->watcher);
+	ev_io_set(&link->watcher, link->channel.fd, events);
+	ev_io_start(link->loop, &link->watcher);
+}
+
+static void channel_begin(struct launcher_link *link, int fd)
+{
+	link->channel.fd = fd;
+	watch(link, EV_READ | EV_WRITE);
+}
+
 static void channel_lost(struct launcher_link *link, const char *why)
 {
 	struct launch *launch, *next;
@@ -144,18 +159,13 @@ static void channel_lost(struct launcher_link *link, const char *why)
 			next = LIST_NEXT(launch, all);
 			orphan(launch);
 		}
+	if (link->next_fd < 0)
+		return;
+	channel_begin(link, link->next_fd);
+	link->next_fd = -1;
 }
 
 /* ---------------------------------------------------------------- what is said */
-
-static void watch(struct launcher_link *link, int events)
-{
-	if (ev_is_active(&link->watcher) && (link->watcher.events & (EV_READ | EV_WRITE)) == events)
-		return;
-	ev_io_stop(link->loop, &link->watcher);
-	ev_io_set(&link->watcher, link->channel.fd, events);
-	ev_io_start(link->loop, &link->watcher);
-}
 
 static int send_launch(struct launch *launch)
 {
@@ -332,6 +342,7 @@ void launch_init(struct launcher_link *link, struct ev_loop *loop)
 	*link = (struct launcher_link){
 	    .loop = loop,
 	    .channel = {.fd = -1, .self = ROLE_STREAMER, .peer = ROLE_LAUNCHER},
+	    .next_fd = -1,
 	};
 	STAILQ_INIT(&link->unsaid);
 	for (size_t i = 0; i < LAUNCH_BUCKETS; i++)
@@ -342,9 +353,12 @@ void launch_init(struct launcher_link *link, struct ev_loop *loop)
 
 void launch_set_channel(struct launcher_link *link, int fd)
 {
-	channel_lost(link, "replaced");
-	link->channel.fd = fd;
-	watch(link, EV_READ | EV_WRITE);
+	if (link->channel.fd < 0) {
+		channel_begin(link, fd);
+		return;
+	}
+	fd_close(&link->next_fd);
+	link->next_fd = fd;
 }
 
 bool launch_has_channel(const struct launcher_link *link)

@@ -23,6 +23,7 @@ STAILQ_HEAD(launch_queue, launch);
 struct launcher_link {
 	struct ev_loop *loop;
 	struct channel channel;
+	int next_fd; /* of the channel that is used when this one has ended; -1: none */
 	ev_io watcher;
 	struct launch_queue unsaid;             /* those that have something to say to the launcher */
 	struct launch_list all[LAUNCH_BUCKETS]; /* by id */
@@ -50,7 +51,8 @@ struct launch_events {
 };
 
 void launch_init(struct launcher_link *link, struct ev_loop *loop);
-/* A (new) channel to the launcher; the descriptor is taken over. */
+/* A (new) channel to the launcher; the descriptor is taken over. Runs end with the channel that they began on: one that
+ * still works, as after a restart of the gate, is used on, and the new one after it. */
 void launch_set_channel(struct launcher_link *link, int fd);
 bool launch_has_channel(const struct launcher_link *link);
 

@@ -302,6 +302,40 @@ static void test_leave(void **state)
 	expect_silence(world);
 }
 
+/* As after a restart of the gate: runs go on, on the channel that they began on; the new one is used after that. */
+static void test_a_later_channel(void **state)
+{
+	struct world *world = *state;
+	struct heard runs = {0}, waits = {0}, later = {0};
+	struct channel first = world->launcher;
+	uint32_t id, waiting;
+
+	running(world, &runs, &id);
+	launch_place(&world->link, &events, &waits);
+	turn(world);
+	waiting = expect_message(world, MESSAGE_PLACE, NULL);
+	world->launcher.fd = -1;
+	for (int i = 0; i < 2; i++) {
+		connect_launcher(world);
+		expect_silence(world);
+	}
+	assert_int_equal(runs.n_exited, 0);
+	struct channel last = world->launcher;
+	world->launcher = first;
+	say_placed(world, waiting, -EBUSY);
+	assert_int_equal(waits.placed, -EBUSY);
+	say_exited(world, id, 0, RUN_LIMIT_NONE);
+	assert_int_equal(runs.n_exited, 1);
+	assert_false(runs.end.lost);
+	channel_close(&world->launcher);
+	world->launcher = last;
+	turn(world);
+	assert_true(launch_has_channel(&world->link));
+	launch_leave(placed(world, &later, &id));
+	turn(world);
+	assert_int_equal(expect_message(world, MESSAGE_LEAVE, NULL), id);
+}
+
 /* A wish outlives the launcher, a run does not. */
 static void test_lost(void **state)
 {
@@ -520,6 +554,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_data_in_a_memfd, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_place, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_leave, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_later_channel, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_misused, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_full_socket, setup, teardown),
