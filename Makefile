@@ -24,7 +24,7 @@ PACKAGES_BUILD := gcc make pkg-config apache2-dev libsodium-dev libseccomp-dev l
 	libconfuse-dev libjansson-dev libev-dev libssl-dev libnghttp2-dev libc-ares-dev
 PACKAGES_DEMO  := apache2-bin php-cli php-fpm curl openssl ca-certificates procps
 PACKAGES_CHECK := libapache2-mod-php libcmocka-dev python3 python3-pytest python3-h2 nginx spin clang clang-tidy clang-format \
-	libclang-rt-14-dev cppcheck shellcheck mandoc systemd binutils util-linux strace valgrind \
+	libclang-rt-14-dev cppcheck shellcheck mandoc systemd binutils util-linux strace valgrind figlet \
 	phpunit php-codesniffer php-xml php-mbstring php-guzzlehttp-psr7 php-symfony-http-foundation composer \
 	chromium chromium-driver python3-selenium
 PACKAGES_DEB   := build-essential debhelper dh-apparmor dpkg-dev selinux-policy-dev lintian

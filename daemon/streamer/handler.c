@@ -90,7 +90,8 @@ static void log_exit(const struct run *run)
 {
 	const struct launch_end *end = &run->end;
 	bool signalled = WIFSIGNALED(end->status);
-	bool expected = end->status == 0 || (end->limit == RUN_LIMIT_STOPPED && !run->over_limit);
+	/* Without its client it ends by a signal, or because nobody reads what it writes. */
+	bool expected = end->status == 0 || (run->detached && !run->over_limit && run->output.wrong == NULL);
 
 	if (end->lost) {
 		log_event(LOG_WARNING, "handler-lost", LOG_INT("id", run->id), LOG_STR("handler", run->handler->name));
@@ -217,7 +218,7 @@ static void give_up(struct run *run)
 {
 	pipe_close(run, &run->out);
 	if (run->launch != NULL)
-		launch_stop(run->launch);
+		launch_stop(run->launch, run->over_limit ? RUN_LIMIT_OUTPUT : RUN_LIMIT_NONE);
 }
 
 /* One read; false at the end, or when there is nothing for now. */

@@ -28,6 +28,7 @@ struct launch {
 	uint32_t id;
 	enum launch_state state;
 	bool stopped;
+	enum run_limit stop_limit;
 	bool expected; /* counted in n_expected */
 	bool queued;   /* among those that have something to say */
 	unsigned say;  /* what */
@@ -191,7 +192,9 @@ static int say_one(struct launch *launch, unsigned what)
 	if (what == SAY_LAUNCH)
 		return send_launch(launch);
 	if (what == SAY_STOP)
-		return channel_send(channel, MESSAGE_STOP, &(struct message_stop){.id = launch->id}, NULL, 0, NULL, 0);
+		return channel_send(channel, MESSAGE_STOP,
+		                    &(struct message_stop){.id = launch->id, .limit = launch->stop_limit}, NULL, 0,
+		                    NULL, 0);
 	return channel_send(channel, MESSAGE_LEAVE, &(struct message_leave){.id = launch->id}, NULL, 0, NULL, 0);
 }
 
@@ -396,11 +399,12 @@ void launch_start(struct launch *launch, struct text *request, size_t facts_len,
 	say(launch, SAY_LAUNCH);
 }
 
-void launch_stop(struct launch *launch)
+void launch_stop(struct launch *launch, enum run_limit limit)
 {
 	if (launch->stopped)
 		return;
 	launch->stopped = true;
+	launch->stop_limit = limit;
 	say(launch, SAY_STOP);
 }
 

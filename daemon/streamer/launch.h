@@ -61,8 +61,9 @@ struct launch *launch_place(struct launcher_link *link, const struct launch_even
 /* Start the program in the place that was given. request: n_facts strings with their NULs, facts_len bytes, then the
  * data, unless that is in *memfd (-1: it is not). Both are taken over. */
 void launch_start(struct launch *launch, struct text *request, size_t facts_len, size_t n_facts, int *memfd);
-/* End the run; exited() comes when that is done. May be called twice. */
-void launch_stop(struct launch *launch);
+/* End the run, for a limit that is seen here: RUN_LIMIT_OUTPUT, or RUN_LIMIT_NONE; exited() comes when that is done.
+ * The first call counts. */
+void launch_stop(struct launch *launch, enum run_limit limit);
 /* The place is not wanted, or not any more: it is over. */
 void launch_leave(struct launch *launch);
 

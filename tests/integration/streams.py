@@ -31,14 +31,15 @@ def prompt_data(prompt: str, **more) -> bytes:
 class Exchange:
     """One handoff as Apache would make it; `client` is the browser's end of the connection."""
 
-    def __init__(self, daemon, data: bytes, **how):
+    def __init__(self, daemon, data: bytes, listener: str = None, **how):
         pair = handoff1.tcp_pair()
         self.client = pair.client
         self.client.settimeout(20)
-        with handoff1.Sender(daemon.path()) as sender:
+        with handoff1.Sender(daemon.path(listener)) as sender:
             reply_socket = sender.handoff(pair.server, data, key=daemon.keys.key, **how)
             pair.server.close()
             self.reply = reply_socket.receive(20)
+            self.id = self.reply.stream_id if self.reply else None
             reply_socket.close()
         self.raw = b""
 

@@ -219,10 +219,11 @@ static void test_a_run(void **state)
 	assert_true(span_equal(message.more, SPAN_LITERAL("A=b\0C=d\0data")));
 	say_launched(world, id, 0);
 	assert_int_equal(heard.launched, 0);
-	launch_stop(launch);
+	launch_stop(launch, RUN_LIMIT_OUTPUT);
 	turn(world);
-	assert_int_equal(expect_message(world, MESSAGE_STOP, NULL), id);
-	launch_stop(launch);
+	assert_int_equal(expect_message(world, MESSAGE_STOP, &message), id);
+	assert_int_equal(((const struct message_stop *)message.body)->limit, RUN_LIMIT_OUTPUT);
+	launch_stop(launch, RUN_LIMIT_NONE);
 	turn(world);
 	expect_silence(world);
 	say_exited(world, id, 15, RUN_LIMIT_STOPPED);
