@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known not to be stopped, or by one layer only, with the reason; and where the attacks are tried whose remedy is the
-program's own design."""
+"""What is known not to be stopped, and what one layer alone stops, with the reasons."""
 
 DIALER = ("The dialer is the role that connects: to which addresses lies behind a pointer, which no filter sees, and the ports stand in the "
           "configuration. IPAddressAllow= of its unit is what limits it. It has no client's socket, no data and no key to send.")
@@ -14,7 +13,7 @@ LAUNCHER_USER = ("The launcher ends and limits its own runs, which have its user
 LAUNCHER_SHARE = "Only the launcher's unit limits what it takes of these: its filter is what its programs' calls need, and they are ordinary programs."
 LAUNCHER_SOCKETS = "The launcher never has a client's socket: it has no socket but its channels."
 
-# (target or "*", attack): reason. What is listed here and does not happen is a fault as well.
+# (target, attack): reason: not stopped. What is listed here and does not happen is a fault as well.
 EXCEPTIONS = {
     ("gate", "unix-packets"):
         "The gate connects to the other roles' sockets whenever one of them starts, and Landlock does not know sockets by their "
@@ -37,3 +36,35 @@ EXCEPTIONS = {
         "shm-create", "msg-create", "sem-create", "timers", "inotify", "memfd-bomb", "pipe-size", "mlockall", "modify-ldt")},
     **{("launcher", attack + "-client"): LAUNCHER_SOCKETS for attack in ("device", "congestion", "linger", "type-of-service")},
 }
+
+ANYBODY = ("The kernel lets any user do this, and Landlock does not speak of it, so the filter is the role's one layer. Outside of it the role's "
+           "unit refuses it too (SystemCallFilter=, RestrictNamespaces=, PrivateIPC=).")
+SOCKETS = ("Landlock knows TCP by bind and connect, and abstract unix sockets, and no other way to reach somebody; any user may make sockets. Outside of "
+           "the filter stand the unit's empty network and its address families, and SELinux.")
+SAME_USER = ("Processes of one user may do this to each other, and Landlock does not speak of it. A backend's workers have the same rights anyway; other "
+             "backends are to have other users.")
+
+# {attack: reason}, or {(target, attack): reason}: stopped by one layer alone.
+ONE_LAYER = {
+    **{attack: ANYBODY for attack in (
+        "unshare-user", "clone-user-namespace", "clone3-user-namespace", "modify-ldt", "code-in-two-views", "dumpable", "ptracer", "quotactl",
+        "add-key", "keyctl-read", "request-key", "int80-getpid", "setsid", "shm-create", "msg-create", "sem-create", "timers", "inotify",
+        "memfd-bomb", "pipe-size", "mlockall", "device-client", "congestion-client", "linger-client", "type-of-service-client")},
+    **{attack: SOCKETS for attack in (
+        "mptcp-connect", "fast-open", "udp-connect", "udp-sendto", "udp-sendmmsg", "udplite-connect", "unix-connect", "unix-datagram",
+        "unix-packets", "pass-client-stream", "pass-client-packets", "tcp-listen-unbound", "udp-bind", "abstract-listen",
+        "re-aim-refused-sendto", "re-aim-refused-sendmsg", "re-aim-refused-sendmmsg")},
+    **{attack + "-worker": SAME_USER for attack in ("setpriority", "affinity", "scheduler", "prlimit")},
+    **{("dialer", attack): "The dialer reads /etc/hosts when it resolves, so its filter grants reading and Landlock says what."
+       for attack in ("read-open-file", "proc-cmdline-sibling", "proc-cmdline-worker", "proc-cmdline-apache", "proc-environ-worker",
+                      "proc-maps-worker")},
+    **{("gate", attack): "The gate connects to the other roles, so its filter grants connect() and Landlock keeps it to unix sockets with a path."
+       for attack in ("abstract-packets", "re-aim-client", "re-aim-refused-connect")},
+    ("gate", "private-unix-packets"): "As unix-packets: what keeps the gate from it are the socket's file modes.",
+}
+LAUNCHER_ONE = ("The launcher cannot be under Landlock, and its filter is a list of denials, since programs inherit it: what an ordinary program may call, its user "
+                "and missing capabilities decide. Each program that it starts is in a cage of its own.")
+
+
+def one_layer(target, attack):
+    return ONE_LAYER.get((target, attack)) or ONE_LAYER.get(attack) or (LAUNCHER_ONE if target == "launcher" else None)

@@ -3,38 +3,32 @@
 import html
 import json
 
-from design import EXCEPTIONS
+from design import EXCEPTIONS, one_layer
 from page import PAGE
 
 SIGNS = {"succeeded": "harm", "stopped": "stopped", "failed": "failed"}
 
 
+def fault_of(row, short):
+    """What of a row nobody has given a reason for, or None."""
+    broken = [column for column, cell in row["cells"].items() if cell["outcome"] == "failed"]
+    if broken:
+        return f"no result for {', '.join(broken)}: {row['cells'][broken[0]]['observed']}"
+    if not row["counts"]:
+        return None
+    known = EXCEPTIONS.get((row["target"], row["attack"]))
+    if row["cells"]["whole"]["outcome"] != "stopped":
+        return None if known else f"not stopped: {row['cells']['whole']['observed']}"
+    if known:
+        return "is stopped, although an exception says that it is not"
+    if not short and len(row["layers"]) < 2 and not one_layer(row["target"], row["attack"]):
+        return f"stopped by {', '.join(row['layers']) or 'no layer alone'} only"
+    return None
+
+
 def faults(matrix):
-    """What nobody has given a reason for."""
-    found = []
-    for row in matrix["rows"]:
-        name = f"{row['target']}: {row['attack']}"
-        outcomes = {column: cell["outcome"] for column, cell in row["cells"].items()}
-        if "failed" in outcomes.values():
-            broken = [column for column, outcome in outcomes.items() if outcome == "failed"]
-            found.append(f"{name}: no result for {', '.join(broken)}: {row['cells'][broken[0]]['observed']}")
-        if not row["counts"]:
-            continue
-        stopped = outcomes["whole"] == "stopped"
-        if not stopped and not row["exception"]:
-            found.append(f"{name}: not stopped: {row['cells']['whole']['observed']}")
-        elif stopped and not matrix["short"] and len(row["layers"]) < 2 and not row["exception"]:
-            found.append(f"{name}: stopped by {', '.join(row['layers']) or 'no layer alone'} only")
-        elif stopped and row["exception"] and (matrix["short"] or len(row["layers"]) > 1):
-            if not matrix["short"]:
-                found.append(f"{name}: has an exception and needs none")
-    seen = {(row["target"], row["attack"]) for row in matrix["rows"]}
-    names = {row["attack"] for row in matrix["rows"]}
-    for target, attack in EXCEPTIONS:
-        if attack not in names and len(names) > 100 or target != "*" and target in {t for t, _ in seen} and \
-                (target, attack) not in seen and len(names) > 100:
-            found.append(f"{target}: {attack}: an exception for an attack that does not exist")
-    return found
+    found = [(row, fault_of(row, matrix["short"])) for row in matrix["rows"]]
+    return [f"{row['target']}: {row['attack']}: {fault}" for row, fault in found if fault]
 
 
 def summary(matrix):
@@ -47,7 +41,11 @@ def summary(matrix):
              f"whole cage: {len(stopped)} stopped, {len(counted) - len(stopped)} not"]
     if not matrix["short"]:
         single = [row for row in stopped if len(row["layers"]) < 2]
-        lines.append(f"two layers or more stop {len(stopped) - len(single)} of them each alone, one or none {len(single)}")
+        lines.append(f"{len(stopped) - len(single)} of them are stopped by two layers or more, each alone; {len(single)} by fewer, with a reason")
+        for target in sorted({row["target"] for row in rows}):
+            mine = [row for row in counted if row["target"] == target]
+            held = [row for row in mine if row in stopped]
+            lines.append(f"{target}: {len(mine)} count, {len(held)} stopped, {len([row for row in held if row not in single])} by two layers or more")
     return lines + [f"fault: {fault}" for fault in faults(matrix)]
 
 

@@ -17,7 +17,7 @@ import sys
 import time
 
 import report
-from design import EXCEPTIONS
+from design import EXCEPTIONS, one_layer
 from trials import LAYERS, OBJECTS, attempt
 from world import Role, World
 
@@ -45,7 +45,6 @@ def row_of(world, target, attack, columns):
         "cells": cells,
         "counts": cells.get("none", {}).get("outcome") == "succeeded",
         "layers": [layer for layer in LAYERS if cells.get(layer, {}).get("outcome") == "stopped"],
-        "exception": EXCEPTIONS.get((target.name, attack["name"])) or EXCEPTIONS.get(("*", attack["name"])),
         "policy": explain(world, target.name, whole["call"]) if whole["call"] else [],
     }
 
@@ -70,6 +69,13 @@ def share_baseline(rows):
         row["counts"] = baseline[row["attack"]]["counts"]
 
 
+def give_reasons(rows, short):
+    for row in rows:
+        few = not short and len(row["layers"]) < 2 and row["cells"]["whole"]["outcome"] == "stopped"
+        row["exception"] = EXCEPTIONS.get((row["target"], row["attack"])) or \
+            (one_layer(row["target"], row["attack"]) if few else None)
+
+
 def run(arguments):
     columns = ("none", "whole") if arguments.short else ("none", *LAYERS, "whole")
     names, started = targets_of(arguments.build, arguments.target), time.monotonic()
@@ -77,6 +83,7 @@ def run(arguments):
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         rows = [row for found in pool.map(run_one, jobs) for row in found]
     share_baseline(rows)
+    give_reasons(rows, arguments.short)
     return {"columns": columns, "short": arguments.short, "seconds": round(time.monotonic() - started), "rows": rows}
 
 
