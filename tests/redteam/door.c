@@ -5,8 +5,8 @@
  * product's sources know nothing of it, and what is installed has no door.
  *
  *     close_range     leaves the descriptors of the runner open
- *     role_confine    closes the whole cage, by the product's own function, or single layers of it
- *     ev_run          makes the attempt instead of serving
+ *     role_confine    closes the whole cage, by the product's own function; or puts single layers in force and makes
+ * the attempt, since a role without its cage may refuse to go on ev_run          makes the attempt instead of serving
  */
 #include <ev.h>
 #include <stdio.h>
@@ -50,10 +50,12 @@ void __wrap_role_confine(const struct role_context *context, const struct config
 {
 	if (attack->setup != NULL)
 		attack->setup();
-	if (layers.whole)
+	if (layers.whole) {
 		__real_role_confine(context, user, backlog);
-	else
-		layers_apply(&layers, role_name(context->role), user);
+		return;
+	}
+	layers_apply(&layers, role_name(context->role), user);
+	attack_run(attack);
 }
 
 int __wrap_ev_run(struct ev_loop *loop, int flags)
