@@ -161,17 +161,19 @@ $(BUILD)/tests/weakened: $(BUILD)/obj/tests/integration/weakened.o $(BUILD)/libc
 
 # The red team: each role's own program once more, with a door for attacks where its event loop would begin, and a program
 # for attackers that are no role. Nothing of it is installed.
-REDTEAM_OBJ := $(call obj,$(filter-out %/door.c %/alone.c,$(wildcard tests/redteam/*.c)))
+REDTEAM_OBJ := $(call obj,$(filter-out %/door.c %/door_launcher.c %/alone.c,$(wildcard tests/redteam/*.c)))
 REDTEAM_WRAP := -Wl,--wrap=close_range,--wrap=role_confine,--wrap=ev_run
 LIBS_gate     := $(LIBS_COMMON) $(LIBS_LIB)
 LIBS_streamer := $(LIBS_STREAMER) $(LIBS_COMMON) $(LIBS_LIB)
 LIBS_dialer   := $(LIBS_DIALER) $(LIBS_COMMON) $(LIBS_LIB)
 LIBS_launcher := $(LIBS_COMMON) $(LIBS_LIB)
+$(BUILD)/redteam/handoffd-launcher: $(BUILD)/obj/tests/redteam/door_launcher.o
+$(BUILD)/redteam/handoffd-launcher: REDTEAM_WRAP += -Wl,--wrap=cage_prepare
 REDTEAM_BINS := $(ROLES:%=$(BUILD)/redteam/handoffd-%) $(BUILD)/redteam/alone
 $(ROLES:%=$(BUILD)/redteam/handoffd-%): $(BUILD)/redteam/handoffd-%: $(BUILD)/obj/daemon/%/main.o $(BUILD)/obj/tests/redteam/door.o $(REDTEAM_OBJ) $(BUILD)/lib%.a \
 		$(BUILD)/libcommon.a $(BUILD)/liblib.a
 	$(call link,$(REDTEAM_WRAP) $(LIBS_$*))
-$(BUILD)/redteam/alone: $(BUILD)/obj/tests/redteam/alone.o $(call obj,$(filter-out %/door.c %/alone.c %/layers.c,$(wildcard tests/redteam/*.c)))
+$(BUILD)/redteam/alone: $(BUILD)/obj/tests/redteam/alone.o $(call obj,$(filter-out %/door.c %/door_launcher.c %/alone.c %/layers.c,$(wildcard tests/redteam/*.c)))
 	$(call link,)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -16,13 +16,14 @@ static const struct attack *const tables[] = {
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 
 static char parameters[8192];
+static int result_fd = ATTACK_FD_RESULT, hold_fd = ATTACK_FD_HOLD;
 
 static void say(const char *text)
 {
 	size_t len = strlen(text);
 
 	while (len > 0) {
-		ssize_t n = write(ATTACK_FD_RESULT, text, len);
+		ssize_t n = write(result_fd, text, len);
 
 		if (n <= 0)
 			_exit(1);
@@ -108,6 +109,11 @@ const struct attack *attack_from_environment(void)
 
 	if (name == NULL)
 		return NULL;
+	if (getenv("REDTEAM_PROGRAM") != NULL && getenv("REDTEAM_LAYERS") == NULL) {
+		/* A launcher's program: its output, and its data. */
+		result_fd = STDOUT_FILENO;
+		hold_fd = 3;
+	}
 	if (given != NULL)
 		snprintf(parameters, sizeof(parameters) - 1, "%s", given);
 	for (char *at = parameters; *at != '\0'; at++)
@@ -123,7 +129,7 @@ void attack_run(const struct attack *attack)
 	attack->attempt();
 	say("end\n");
 	/* The runner looks at this process now; what it holds, it holds until then. */
-	while (read(ATTACK_FD_HOLD, &byte, 1) < 0 && errno == EINTR)
+	while (read(hold_fd, &byte, 1) < 0 && errno == EINTR)
 		;
 	_exit(0);
 }

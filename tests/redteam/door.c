@@ -6,7 +6,8 @@
  *
  *     close_range     leaves the descriptors of the runner open
  *     role_confine    closes the whole cage, by the product's own function; or puts single layers in force and makes
- * the attempt, since a role without its cage may refuse to go on ev_run          makes the attempt instead of serving
+ *                     the attempt, since a role without its cage may refuse to go on
+ *     ev_run          makes the attempt instead of serving
  */
 #include <ev.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "attack.h"
 #include "daemon/common/channel.h"
 #include "daemon/common/role.h"
+#include "door.h"
 #include "layers.h"
 
 /* The linker's names. */
@@ -27,6 +29,8 @@ int __wrap_ev_run(struct ev_loop *loop, int flags);
 
 static const struct attack *attack;
 static struct layers layers;
+/* The environment of a program, when it is to make the attempt and not the role itself. */
+static char *of_program[4];
 
 /* Before main(): a role empties its environment. */
 __attribute__((constructor)) static void enter(void)
@@ -37,6 +41,13 @@ __attribute__((constructor)) static void enter(void)
 	if (attack == NULL)
 		_exit(98);
 	layers_from_environment(&layers);
+	if (getenv("REDTEAM_PROGRAM") != NULL) {
+		static const char *const names[] = {"REDTEAM_ATTACK", "REDTEAM_PARAMETERS", "REDTEAM_PROGRAM"};
+
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (asprintf(&of_program[i], "%s=%s", names[i], getenv(names[i])) < 0)
+				_exit(97);
+	}
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	setenv("LISTEN_PID", pid, 1);
 }
@@ -62,5 +73,7 @@ int __wrap_ev_run(struct ev_loop *loop, int flags)
 {
 	(void)loop;
 	(void)flags;
+	if (of_program[0] != NULL)
+		door_start_program(of_program);
 	attack_run(attack);
 }

@@ -62,7 +62,7 @@ const details = row => {
   const line = make("tr", undefined, "more"), cell = make("td"), list = make("dl");
   cell.colSpan = 4 + matrix.columns.length;
   const say = (name, value) => { list.append(make("dt", name)); const dd = make("dd"); dd.append(value); list.append(dd); };
-  matrix.columns.forEach(name => say(name, words[row.cells[name].outcome] + ": " + row.cells[name].observed));
+  matrix.columns.filter(name => row.cells[name]).forEach(name => say(name, words[row.cells[name].outcome] + ": " + row.cells[name].observed));
   say("baseline", row.base === "root" ? "root with all its capabilities, no layer" : "the same user as the role's, without capabilities, no layer");
   if (!row.counts) say("does not count", "it did not succeed without a cage either");
   if (row.exception) say("exception", row.exception);
@@ -79,12 +79,12 @@ const show = () => {
   for (const row of matrix.rows) {
     const kind = by("rows").value;
     if (by("target").value && row.target !== by("target").value) continue;
-    if (by("outcome").value && row.cells[layer].outcome !== by("outcome").value) continue;
+    if (by("outcome").value && (row.cells[layer] || {}).outcome !== by("outcome").value) continue;
     if (kind === "counts" && !row.counts || kind === "idle" && row.counts || kind === "exception" && !(row.exception && row.counts)) continue;
     if (text && ![row.attack, row.object, row.title, row.primitive].some(word => word.toLowerCase().includes(text))) continue;
     const line = make("tr", undefined, "row" + (row.counts ? "" : " idle"));
     [row.target, row.attack, row.title, row.primitive].forEach(word => line.append(make("td", word)));
-    matrix.columns.forEach(name => line.append(make("td", words[row.cells[name].outcome], row.cells[name].outcome)));
+    matrix.columns.forEach(name => line.append(row.cells[name] ? make("td", words[row.cells[name].outcome], row.cells[name].outcome) : make("td", "not tried")));
     line.tabIndex = 0;
     const toggle = () => {
       if (line.nextSibling && line.nextSibling.className === "more") line.nextSibling.remove();

@@ -21,7 +21,7 @@ def fault_of(row, short):
         return None if known else f"not stopped: {row['cells']['whole']['observed']}"
     if known:
         return "is stopped, although an exception says that it is not"
-    if not short and len(row["layers"]) < 2 and not one_layer(row["target"], row["attack"]):
+    if not short and len(row["cells"]) > 2 and len(row["layers"]) < 2 and not one_layer(row["target"], row["attack"]):
         return f"stopped by {', '.join(row['layers']) or 'no layer alone'} only"
     return None
 
@@ -40,12 +40,13 @@ def summary(matrix):
              f"{len(counted)} of them succeed without a cage and count ({len(pairs)} pairs of object and primitive)",
              f"whole cage: {len(stopped)} stopped, {len(counted) - len(stopped)} not"]
     if not matrix["short"]:
-        single = [row for row in stopped if len(row["layers"]) < 2]
-        lines.append(f"{len(stopped) - len(single)} of them are stopped by two layers or more, each alone; {len(single)} by fewer, with a reason")
+        single = [row for row in stopped if len(row["cells"]) > 2 and len(row["layers"]) < 2]
+        alone = [row for row in stopped if len(row["layers"]) > 1]
+        lines.append(f"{len(alone)} of them are stopped by two layers or more, each alone; {len(single)} by fewer, with a reason")
         for target in sorted({row["target"] for row in rows}):
             mine = [row for row in counted if row["target"] == target]
             held = [row for row in mine if row in stopped]
-            lines.append(f"{target}: {len(mine)} count, {len(held)} stopped, {len([row for row in held if row not in single])} by two layers or more")
+            lines.append(f"{target}: {len(mine)} count, {len(held)} stopped, {len([row for row in held if row in alone])} by two layers or more")
     return lines + [f"fault: {fault}" for fault in faults(matrix)]
 
 
@@ -54,7 +55,8 @@ def markdown(matrix):
     out = ["# Red team: what was tried, and what came of it", "", *summary(matrix), "",
            "| attacker | attack | object | base | " + " | ".join(columns) + " |", "|" + "---|" * (4 + len(columns))]
     for row in matrix["rows"]:
-        cells = [f"{SIGNS[row['cells'][column]['outcome']]}: {row['cells'][column]['observed']}" for column in columns]
+        cells = [f"{SIGNS[cell['outcome']]}: {cell['observed']}" if (cell := row["cells"].get(column)) else "not tried"
+                 for column in columns]
         note = "" if row["counts"] else " (does not count)"
         out.append(f"| {row['target']} | {row['attack']}{note} | {row['title']} | {row['base']} | " + " | ".join(cells) + " |")
     exceptions = [row for row in matrix["rows"] if row["exception"] and row["counts"]]

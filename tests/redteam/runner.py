@@ -19,12 +19,15 @@ import time
 import report
 from design import EXCEPTIONS, one_layer
 from trials import LAYERS, OBJECTS, attempt
-from world import Role, World
+from world import Handler, Role, World
+
+
+HANDLERS = ("handler", "handler-bare")  # their layers are tried by tests/unit/test_launcher_cage.c
 
 
 def targets_of(build, names):
     found = [path.name.removeprefix("handoffd-") for path in sorted(pathlib.Path(build, "redteam").glob("handoffd-*"))]
-    return [name for name in found if not names or name in names]
+    return [name for name in [*found, *HANDLERS] if not names or name in names]
 
 
 def explain(world, role, call, known={}):
@@ -45,7 +48,7 @@ def row_of(world, target, attack, columns):
         "cells": cells,
         "counts": cells.get("none", {}).get("outcome") == "succeeded",
         "layers": [layer for layer in LAYERS if cells.get(layer, {}).get("outcome") == "stopped"],
-        "policy": explain(world, target.name, whole["call"]) if whole["call"] else [],
+        "policy": explain(world, target.policy, whole["call"]) if whole["call"] else [],
     }
 
 
@@ -54,7 +57,7 @@ def run_one(job):
     arguments, name, columns = job
     world = World(arguments.build)
     try:
-        target = Role(name)
+        target = Handler(name) if name.startswith("handler") else Role(name)
         return [row_of(world, target, attack, columns) for attack in world.attacks()
                 if not arguments.attack or attack["name"] in arguments.attack]
     finally:
@@ -71,7 +74,7 @@ def share_baseline(rows):
 
 def give_reasons(rows, short):
     for row in rows:
-        few = not short and len(row["layers"]) < 2 and row["cells"]["whole"]["outcome"] == "stopped"
+        few = not short and row["target"] not in HANDLERS and len(row["layers"]) < 2 and row["cells"]["whole"]["outcome"] == "stopped"
         row["exception"] = EXCEPTIONS.get((row["target"], row["attack"])) or \
             (one_layer(row["target"], row["attack"]) if few else None)
 
@@ -79,7 +82,8 @@ def give_reasons(rows, short):
 def run(arguments):
     columns = ("none", "whole") if arguments.short else ("none", *LAYERS, "whole")
     names, started = targets_of(arguments.build, arguments.target), time.monotonic()
-    jobs = [(arguments, name, columns[1:] if arguments.short and name != names[0] else columns) for name in names]
+    jobs = [(arguments, name, ("whole",) if name in HANDLERS or arguments.short and name != names[0] else columns)
+            for name in names]
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         rows = [row for found in pool.map(run_one, jobs) for row in found]
     share_baseline(rows)

@@ -45,6 +45,14 @@ listen "{run}/chat.sock" {{
 }}
 backend "demo" {{ type = "demo" }}
 handler "true" {{ command = {{ "/bin/true" }} }}
+handler "namespaces" {{
+    command = {{ "{alone}", "run" }}
+    namespaces = required
+}}
+handler "no-namespaces" {{
+    command = {{ "{alone}", "run" }}
+    namespaces = off
+}}
 """
 
 
@@ -131,8 +139,9 @@ class Decoy:
 class Trial:
     """One attempt in one target. harm() of the object looks while the target is held; then it ends."""
 
-    def __init__(self, pid, result, hold):
+    def __init__(self, pid, result, hold, is_program=False):
         self.pid, self.result, self.hold = pid, result, hold
+        self.started, self.is_program = pid, is_program
         self.steps, self.got, self.ended, self.status, self.hung = [], b"", False, None, False
 
     def read(self, timeout=6):
@@ -158,18 +167,23 @@ class Trial:
                 self.got += bytes.fromhex(rest) if len(rest) % 2 == 0 else b""
         if not self.ended and not self.hung:
             self._reap(False)
+        elif self.is_program:
+            # The launcher's child is the run's init, and below it is the program.
+            self.pid = next(pid for pid in descendants_of(self.started) if status_of(pid).get("Name") == "alone")
 
     def _reap(self, kill):
         if self.status is None:
-            family = descendants_of(self.pid)
+            family = descendants_of(self.started)
             if kill:
-                for pid in [self.pid, *family]:
+                for pid in [self.started, *family]:
                     try:
                         os.kill(pid, signal.SIGKILL)
                     except OSError:
                         pass
-            _, status = os.waitpid(self.pid, 0)
+            _, status = os.waitpid(self.started, 0)
             self.status = os.waitstatus_to_exitcode(status)
+            if self.is_program and self.status > 128:
+                self.status = 128 - self.status
 
     def end(self):
         self._reap(True)
@@ -196,7 +210,7 @@ class Trial:
 class World:
     def __init__(self, build):
         self.build = pathlib.Path(build).resolve()
-        self.base = pathlib.Path(tempfile.mkdtemp(prefix="handoffd-redteam-"))
+        self.base = pathlib.Path(tempfile.mkdtemp(prefix="handoffd-redteam-", dir="/var/tmp"))
         self.base.chmod(0o711)
         self.alone = str(self.base / "alone")
         shutil.copy(self.build / "redteam/alone", self.alone)
@@ -222,10 +236,11 @@ class World:
         os.chown(self.base / "keys", UIDS["gate"], UIDS["gate"])
         os.chmod(self.base / "keys", 0o400)
         self.config = self.base / "handoffd.conf"
-        self.config.write_text(CONFIG.format(run=self.run, base=self.base, **UIDS))
+        self.config.write_text(CONFIG.format(run=self.run, base=self.base, alone=self.alone, **UIDS))
         self.config.chmod(0o644)
         for role, name in {"gate": "chat.sock", "dialer": "dialer.sock", "streamer": "streamer-demo-0.sock",
-                           "launcher": "launcher-true.sock"}.items():
+                           "launcher": "launcher-true.sock", "handler": "launcher-namespaces.sock",
+                           "handler-bare": "launcher-no-namespaces.sock"}.items():
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             listener.bind(str(self.run / name))
             listener.listen(8)
@@ -258,7 +273,7 @@ class World:
         hold_read, hold_write = os.pipe()
         text = "".join(f"{name}={value}\n" for name, value in parameters.items())
         environment = {"REDTEAM_ATTACK": attack, "REDTEAM_LAYERS": ",".join(layers), "REDTEAM_PARAMETERS": text,
-                       "LISTEN_FDS": "1"}
+                       "LISTEN_FDS": "1", **target.environment}
         arguments, more = target.command(self)
         null = os.open("/dev/null", os.O_RDWR)
         wanted = {0: null, 1: self.log.fileno(), 2: self.log.fileno(), FD_RESULT: result_write, FD_HOLD: hold_read,
@@ -274,7 +289,7 @@ class World:
             os.chdir(self.base)
             for fd in [*high.values(), null, result_write, hold_read]:
                 os.close(fd)
-        return Trial(pid, result_read, hold_write)
+        return Trial(pid, result_read, hold_write, target.is_program)
 
     def close(self):
         for decoy in list(self.decoys.values()):
@@ -294,9 +309,10 @@ class World:
 
 class Role:
     """A role's own program with the door in it."""
+    environment, is_program = {}, False
 
     def __init__(self, name):
-        self.name, self.uid = name, UIDS[name]
+        self.name, self.policy, self.uid = name, name, UIDS[name]
 
     def command(self, world):
         arguments = [str(world.build / f"redteam/handoffd-{self.name}"), "-c", str(world.config)]
@@ -304,6 +320,20 @@ class Role:
             arguments += ["-b", "demo", "-n", "0"]
         if self.name == "launcher":
             arguments += ["-H", "true"]
+        return arguments, {3: world.listeners[self.name].fileno()}
+
+
+class Handler:
+    """A program that a launcher has started in the cage of a run; handler-bare: without namespaces, where the kernel has none
+    for users."""
+    environment, is_program = {"REDTEAM_PROGRAM": "1"}, True
+
+    def __init__(self, name):
+        self.name, self.policy, self.uid = name, "handler", UIDS["launcher"]
+        self.section = "namespaces" if name == "handler" else "no-namespaces"
+
+    def command(self, world):
+        arguments = [str(world.build / "redteam/handoffd-launcher"), "-c", str(world.config), "-H", self.section]
         return arguments, {3: world.listeners[self.name].fileno()}
 
 
