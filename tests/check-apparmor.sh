@@ -33,6 +33,8 @@ for profile in apparmor/handoffd-*; do
 	status=0
 	apparmor_parser -Q -K -I /etc/apparmor.d -I apparmor "$profile" 2>/dev/null || status=1
 	verdict $status "$name compiles"
+	# It makes the roots of its runs; what is left to them is tried in the guest.
+	[ "$name" != handoffd-launcher ] || continue
 	status=0
 	if rules "$name" | grep -v 'network netlink raw' |
 		grep -E '^(allow )?(ptrace|mount|umount|pivot_root|change_profile|unix|dbus|userns)|^network.* (raw|packet),|^(owner )?/.* [a-z]*[xlk][a-z]*,$'; then

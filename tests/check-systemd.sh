@@ -28,7 +28,7 @@ done
 for unit in "$units"/*.service "$units"/*.socket "$units"/*.target; do
 	sed -e "s|@LIBEXECDIR@|$root/libexec|g" -e "s|@SYSCONFDIR@|/etc|g" "$unit" >"$root/units/${unit##*/}"
 done
-sed -e 's/"handoffd-gate"/daemon/' -e 's/"handoffd-dialer"/bin/' -e 's/"handoffd-streamer"/sys/' -e 's/"handoffd-openai"/games/' \
+sed -e 's/"handoffd-gate"/daemon/' -e 's/"handoffd-dialer"/bin/' -e 's/"handoffd-streamer"/sys/' -e 's/"handoffd-launcher"/man/' -e 's/"handoffd-openai"/games/' \
 	-e '/^#listen/,/^#}/s/^#//' -e '/^#backend/,/^#}/s/^#//' -e '/^#profile/,/^#}/s/^#//' -e '/^#upstream/,/^#}/s/^#//' \
 	"$units/../examples/handoffd.conf" >"$root/handoffd.conf"
 for more in '' 'legacy-stream = yes'; do

@@ -78,7 +78,7 @@ static int check_place(const char *place, const struct policy *policy, const cha
 {
 	if (module == NULL && is_there(place, "handoffd-gate.service"))
 		return check_unit(place, policy, findings);
-	/* So far a launcher and its programs have a unit only. */
+	/* A launcher and its programs have a unit and a profile of denials, which the guest tries. */
 	if (wall_role(policy->role) == 0)
 		return TOOL_OK;
 	if (module != NULL)

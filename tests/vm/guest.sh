@@ -8,7 +8,7 @@
 set -u
 lsm=$1 short=${2:-}
 passed=0 failed=0
-roles=(handoffd-gate handoffd-dialer handoffd-streamer@demo-0 handoffd-streamer@demo-1)
+roles=(handoffd-gate handoffd-dialer handoffd-streamer@demo-0 handoffd-streamer@demo-1 handoffd-streamer@run-0 handoffd-launcher@run)
 
 # check WHAT COMMAND...
 check() {
@@ -55,7 +55,29 @@ install_packages() {
 configure() {
 	sed -i 's/#workers     = 1 /workers = 2 #/; s/#delay       = 50 /delay = 20 #/
 		s|^#access-log  = ""|access-log = "/var/log/handoffd/%b-%w/access.log" #|' /etc/handoffd/handoffd.conf
+	cat >>/etc/handoffd/handoffd.conf <<'CONF'
+listen "/run/handoffd/run.sock" {
+    backend = run
+    allow-peer = {"www-data"}
+}
+backend "run" {
+    type = handler
+    handler = run
+}
+handler "run" {
+    command = {"/bin/sh", "-c", "cat /proc/self/attr/current; cat /etc/passwd /etc/shadow /etc/handoffd/keys; echo x >/tmp/x && cat /tmp/x; echo for $HANDOFF_SUBJECT; echo end"}
+    mode = text
+    read-paths = {"/etc/passwd"}
+    namespaces = required
+}
+CONF
 	mkdir -p /var/www/html/chat
+	cat >/var/www/html/chat/run.php <<'PHP'
+<?php
+require 'Handoffd/autoload.php';
+(new Handoffd\Handoff(new Handoffd\Signer('/etc/handoffd/keys')))
+    ->to('/run/handoffd/run.sock')->data(['prompt' => 'x'])->subject('vm')->send();
+PHP
 	cat >/var/www/html/chat/stream.php <<'PHP'
 <?php
 require 'Handoffd/autoload.php';
@@ -70,6 +92,7 @@ PHP
 	a2enmod -q mpm_event
 	mkdir -p /etc/systemd/system/apache2.service.d /run/systemd/system/apache2.service.d
 	printf '[Service]\nTimeoutStartSec=300\n' >/run/systemd/system/apache2.service.d/slow-machine.conf
+	sed -i 's|^SocketHandoffSocket .*|& /run/handoffd/run.sock|' /etc/apache2/mods-available/socket_handoff.conf
 	cp /usr/share/handoffd/apache2.service.d/handoffd.conf /etc/systemd/system/apache2.service.d/
 }
 
@@ -95,6 +118,16 @@ require 'Handoffd/autoload.php';
     ->to('/run/handoffd/chat.sock')->data(['prompt' => str_repeat('x', 100000)])->subject('vm')->send();
 PHP
 	streams 5
+}
+
+# A handler's program, in its cage and its profile: it reads what its section names and its own /tmp, and nothing of ours.
+handler_runs() {
+	local out
+	out=$(curl -sS --max-time 20 http://127.0.0.1/chat/run.php)
+	printf '%s\n' "$out"
+	[ "$(printf '%s\n' "$out" | tail -3)" = "$(printf 'x\nfor vm\nend')" ] && [[ $out == *root:x:0* ]] && [[ $out != *'root:*'* ]] &&
+		[ "$(printf '%s\n' "$out" | grep -c '[0-9a-zA-Z_-]\{40\}')" = 0 ] || return 1
+	[ "$lsm" != apparmor ] || [[ $out == *handoffd-handler*"(enforce)"* ]]
 }
 
 unsigned_is_refused() {
@@ -182,6 +215,9 @@ unknown_calls() { # UNIT
 declare -A acts=([handoffd-gate]="read-shadow write-config exec ptrace raw-socket mount"
 	[handoffd-streamer]="read-shadow read-keys write-config exec ptrace raw-socket"
 	[handoffd-dialer]="read-shadow read-keys write-config exec ptrace raw-socket")
+# So far in AppArmor only.
+[ "$lsm" != apparmor ] || acts+=([handoffd-launcher]="read-shadow read-keys write-config ptrace raw-socket"
+	[handoffd-handler]="read-shadow read-keys write-config ptrace raw-socket mount")
 
 # run_probe UNIT-SETTINGS PROGRAM ACT...: what it printed. A real unit: SELinux rightly refuses systemd-run.
 run_probe() {
@@ -257,7 +293,7 @@ forbidden() {
 	done
 }
 
-# shellcheck source=tests/vm/lifecycle.sh
+# shellcheck disable=SC1091
 . ./lifecycle.sh
 echo "== $lsm, kernel $(uname -r)"
 [ "$lsm" != apparmor ] || systemctl start apparmor
@@ -270,6 +306,7 @@ sed -i 's|<Location "/chat/stream.php">|<Location "/chat">|' /etc/apache2/mods-a
 check "start" start_all
 check "a signed handoff streams" streams 20
 check "one of 100 KB streams" body_streams
+check "a handler's program answers, in its cage" handler_runs
 check "an unsigned handoff is refused" unsigned_is_refused
 for unit in "${roles[@]}"; do
 	name=${unit%%@*}
@@ -279,7 +316,7 @@ for unit in "${roles[@]}"; do
 	[ "$name" = handoffd-dialer ] || check "$unit: its own network namespace" own_namespace "$unit" net
 	case $lsm in
 	apparmor) check "$unit: its profile, enforced" domain_is "$unit" "$name (enforce)" ;;
-	selinux) check "$unit: its domain" domain_is "$unit" ":$(printf %s "$name" | tr - _)_t:" ;;
+	selinux) [ "$name" = handoffd-launcher ] || check "$unit: its domain" domain_is "$unit" ":$(printf %s "$name" | tr - _)_t:" ;;
 	esac
 	check "$unit: its own name in the journal" own_name "$unit"
 done
