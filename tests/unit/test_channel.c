@@ -18,7 +18,12 @@
 #include "daemon/common/channel.h"
 
 static _Alignas(8) uint8_t buffer[MESSAGE_MAX];
-static const uint8_t zeros[sizeof(struct message_handoff)];
+/* A body of any of the messages. */
+static const union {
+#define BODY(symbol, from, to, body, more, fds_min, fds_max) body of_##symbol;
+	MESSAGES(BODY)
+#undef BODY
+} zeros;
 static int spare[FDPASS_MAX]; /* descriptors to send */
 
 static struct channel left, right;
@@ -76,7 +81,7 @@ static void test_every_message_passes(void **state)
 		for (size_t n = table[i].fds_min; n <= table[i].fds_max; n++) {
 			struct message message;
 
-			assert_int_equal(channel_send(&left, table[i].type, zeros, NULL, 0, spare, n), 0);
+			assert_int_equal(channel_send(&left, table[i].type, &zeros, NULL, 0, spare, n), 0);
 			assert_int_equal(channel_receive(&right, buffer, &message), 1);
 			assert_int_equal(message.type, table[i].type);
 			assert_ptr_equal(message.body, buffer + sizeof(struct message_header));
@@ -103,7 +108,7 @@ static void test_nobody_sends_what_is_not_his(void **state)
 					continue;
 				connect_roles(from, to);
 				assert_int_equal(
-				    channel_send(&left, table[i].type, zeros, NULL, 0, spare, table[i].fds_min),
+				    channel_send(&left, table[i].type, &zeros, NULL, 0, spare, table[i].fds_min),
 				    -EINVAL);
 				disconnect_roles();
 			}
@@ -121,7 +126,7 @@ static void test_nobody_takes_what_is_not_for_him(void **state)
 				continue;
 			connect_roles(table[i].from, table[i].to);
 			right.self = to;
-			assert_int_equal(channel_send(&left, table[i].type, zeros, NULL, 0, spare, table[i].fds_min),
+			assert_int_equal(channel_send(&left, table[i].type, &zeros, NULL, 0, spare, table[i].fds_min),
 			                 0);
 			assert_int_equal(channel_receive(&right, buffer, &message), -EBADMSG);
 			disconnect_roles();
@@ -139,19 +144,19 @@ static void test_send_refuses_wrong_counts(void **state)
 		connect_roles(table[i].from, table[i].to);
 		if (table[i].fds_min > 0)
 			assert_int_equal(
-			    channel_send(&left, table[i].type, zeros, NULL, 0, spare, table[i].fds_min - 1), -EINVAL);
+			    channel_send(&left, table[i].type, &zeros, NULL, 0, spare, table[i].fds_min - 1), -EINVAL);
 		if (table[i].fds_max < FDPASS_MAX)
 			assert_int_equal(
-			    channel_send(&left, table[i].type, zeros, NULL, 0, spare, table[i].fds_max + 1), -EINVAL);
+			    channel_send(&left, table[i].type, &zeros, NULL, 0, spare, table[i].fds_max + 1), -EINVAL);
 		if (table[i].more == 0)
-			assert_int_equal(channel_send(&left, table[i].type, zeros, &more, 1, spare, table[i].fds_min),
+			assert_int_equal(channel_send(&left, table[i].type, &zeros, &more, 1, spare, table[i].fds_min),
 			                 -EINVAL);
 		disconnect_roles();
 	}
 	connect_roles(ROLE_GATE, ROLE_STREAMER);
-	assert_int_equal(channel_send(&left, MESSAGE_COUNT, zeros, NULL, 0, spare, 2), -EINVAL);
+	assert_int_equal(channel_send(&left, MESSAGE_COUNT, &zeros, NULL, 0, spare, 2), -EINVAL);
 	disconnect_roles();
-	assert_int_equal(channel_send(&left, MESSAGE_HANDOFF, zeros, NULL, 0, spare, 2), -EPIPE);
+	assert_int_equal(channel_send(&left, MESSAGE_HANDOFF, &zeros, NULL, 0, spare, 2), -EPIPE);
 }
 
 /* What arrives is judged by itself, whoever sent it. */
@@ -228,13 +233,13 @@ static void test_ends(void **state)
 	assert_int_equal(channel_receive(&right, buffer, &message), -EAGAIN);
 	int result = 0;
 	for (int i = 0; i < 100000 && result == 0; i++)
-		result = channel_send(&left, MESSAGE_DIAL, zeros, NULL, 0, NULL, 0);
+		result = channel_send(&left, MESSAGE_DIAL, &zeros, NULL, 0, NULL, 0);
 	assert_int_equal(result, -EAGAIN);
 	channel_close(&left);
 	while ((result = channel_receive(&right, buffer, &message)) == 1)
 		;
 	assert_int_equal(result, 0);
-	assert_int_equal(channel_send(&right, MESSAGE_DIALED, zeros, NULL, 0, NULL, 0), -EPIPE);
+	assert_int_equal(channel_send(&right, MESSAGE_DIALED, &zeros, NULL, 0, NULL, 0), -EPIPE);
 	channel_close(&right);
 	assert_int_equal(channel_receive(&right, buffer, &message), 0);
 }
