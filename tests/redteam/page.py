@@ -39,7 +39,7 @@ whole cage. <b class="stopped">stopped</b>: the runner looked at the object and 
 <script>
 "use strict";
 const matrix = JSON.parse(document.getElementById("data").textContent);
-const words = {stopped: "stopped", succeeded: "harm", failed: "failed"};
+const words = {stopped: "stopped", succeeded: "harm", failed: "failed", absent: "absent"};
 const by = id => document.getElementById(id);
 const make = (name, text, kind) => {
   const element = document.createElement(name);

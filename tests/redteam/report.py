@@ -6,12 +6,14 @@ import json
 from design import EXCEPTIONS, one_layer
 from page import PAGE
 
-SIGNS = {"succeeded": "harm", "stopped": "stopped", "failed": "failed"}
+SIGNS = {"succeeded": "harm", "stopped": "stopped", "failed": "failed", "absent": "absent"}
 
 
 def fault_of(row, short):
     """What of a row nobody has given a reason for, or None."""
-    broken = [column for column, cell in row["cells"].items() if cell["outcome"] == "failed"]
+    if row["cells"]["none"]["outcome"] == "absent":
+        return None
+    broken = [column for column, cell in row["cells"].items() if cell["outcome"] in ("failed", "absent")]
     if broken:
         return f"no result for {', '.join(broken)}: {row['cells'][broken[0]]['observed']}"
     if not row["counts"]:

@@ -23,7 +23,7 @@ def layers_of(attack, column):
 
 
 def attempt(world, target, attack, column):
-    """One trial. {"outcome": succeeded | stopped | failed, "observed": ..., "call": the last}"""
+    """One trial. {"outcome": succeeded | stopped | failed | absent, "observed": ..., "call": the last}"""
     layers = layers_of(attack, column)
     make, rest, _ = OBJECTS[attack["object"]]
     if not issubclass(make, (Machine, Interface)):
@@ -35,7 +35,10 @@ def attempt(world, target, attack, column):
 
 
 def attempt_on(world, target, attack, layers, make, rest):
-    thing = make(world, target, layers, rest)
+    try:
+        thing = make(world, target, layers, rest)
+    except OSError as error:
+        return {"outcome": "absent", "observed": f"this machine has no such object: {error}", "call": ""}
     try:
         trial = world.start(target, attack["name"], layers, thing.parameters, thing.fds, thing.scratch)
         try:
