@@ -11,7 +11,7 @@ LAUNCHER_FILES = ("The launcher is not under Landlock, since a process in a doma
 LAUNCHER_USER = ("The launcher ends and limits its own runs, which have its user. Processes of other users are out of its reach; each handler section "
                  "is to have a user of its own.")
 LAUNCHER_SHARE = "Only the launcher's unit limits what it takes of these: its filter is what its programs' calls need, and they are ordinary programs."
-HANDLER = ("An ordinary program may have children, threads, pipes and timers. There are at most as many processes as its section says, and "
+HANDLER = ("An ordinary program may have children, threads and timers. There are at most as many processes as its section says, and "
            "everything of a run ends with it.")
 HANDLER_DUMPABLE = "Any program is dumpable once it was executed: only its own run is where it could be looked into, and root."
 LAUNCHER_SOCKETS = "The launcher never has a client's socket: it has no socket but its channels."
@@ -39,7 +39,7 @@ EXCEPTIONS = {
         "shm-create", "msg-create", "sem-create", "timers", "inotify", "memfd-bomb", "pipe-size", "mlockall", "modify-ldt")},
     **{("launcher", attack + "-client"): LAUNCHER_SOCKETS for attack in ("device", "congestion", "linger", "type-of-service")},
     **{(handler, attack): HANDLER for handler in ("handler", "handler-bare") for attack in (
-        "fork-bomb", "fork-call", "vfork", "thread-bomb", "outlive", "timers", "pipe-size")},
+        "fork-bomb", "fork-call", "vfork", "thread-bomb", "outlive", "timers")},
     **{(handler, "dumpable"): HANDLER_DUMPABLE for handler in ("handler", "handler-bare")},
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects that are processes, the state of the kernel, or the attacker itself as the kernel shows it."""
 import ctypes
+import fcntl
 import os
 import pathlib
 import re
@@ -10,8 +11,10 @@ import struct
 import subprocess
 
 from objects_files import Object
-from world import (DECOY_FD, FD_OBJECT, FD_SECOND, LIBC, UID_APACHE, UID_OTHER, check, children_of, descriptor_flags,
-                   descriptors, status_of)
+from world import (DECOY_FD, FD_OBJECT, FD_SECOND, LIBC, UID_APACHE, UID_OTHER, check, children_of, descriptor_copy,
+                   descriptor_flags, descriptors, status_of)
+
+PIPE_SIZE = 65536  # what the kernel gives
 
 
 class Victim(Object):
@@ -88,6 +91,21 @@ def held(this, trial):
     return None
 
 
+def pipe(_, trial):
+    """Any program may have pipes; harm is one that holds more than a pipe does."""
+    for number, link in descriptors(trial.pid).items():
+        if not link.startswith("pipe:"):
+            continue
+        copy = descriptor_copy(trial.pid, number)
+        try:
+            size = fcntl.fcntl(copy, fcntl.F_GETPIPE_SZ)
+        finally:
+            os.close(copy)
+        if size > PIPE_SIZE:
+            return f"it has a pipe of {size} bytes"
+    return None
+
+
 def queue(this, trial):
     return "it has the queue" if any(this.secret in link for link in descriptors(trial.pid).values()) else None
 
@@ -140,8 +158,8 @@ def threads(_, trial):
 
 
 def session(_, trial):
-    # A launcher's program has one of its own from its start.
-    return "it left its session" if os.getsid(trial.pid) == trial.pid and trial.steps[-1][1] == "0" else None
+    # A launcher's program has one of its own from its start, and leads it: there is none that it could leave.
+    return "it left its session" if not trial.is_program and os.getsid(trial.pid) == trial.pid else None
 
 
 def limits(this, trial):
@@ -149,7 +167,7 @@ def limits(this, trial):
 
 
 def timers(_, trial):
-    count = pathlib.Path(f"/proc/{trial.pid}/timers").read_text().count("ID:")
+    count = len(re.findall(r"^ID:", pathlib.Path(f"/proc/{trial.pid}/timers").read_text(), re.MULTILINE))
     return f"it has {count} timers" if count else None
 
 
@@ -434,6 +452,6 @@ KERNEL = {
     "timers": itself(timers, "timers of the kernel"),
     "inotify": itself(held, "inotify instances, of which a user has few", link="anon_inode:inotify"),
     "memfd": itself(held, "memory in files without a name", link=r"/memfd:rogue \(deleted\)"),
-    "pipe": itself(held, "memory in pipes", link=r"pipe:\[\d+\]"),
+    "pipe": itself(pipe, "memory in pipes"),
     "locked-memory": itself(locked, "memory that cannot be swapped out"),
 }
