@@ -316,7 +316,7 @@ for unit in "${roles[@]}"; do
 	[ "$name" = handoffd-dialer ] || check "$unit: its own network namespace" own_namespace "$unit" net
 	case $lsm in
 	apparmor) check "$unit: its profile, enforced" domain_is "$unit" "$name (enforce)" ;;
-	selinux) [ "$name" = handoffd-launcher ] || check "$unit: its domain" domain_is "$unit" ":$(printf %s "$name" | tr - _)_t:" ;;
+	selinux) check "$unit: its domain" domain_is "$unit" ":$(printf %s "$name" | tr - _)_t:" ;;
 	esac
 	check "$unit: its own name in the journal" own_name "$unit"
 done
