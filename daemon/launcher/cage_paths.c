@@ -29,6 +29,13 @@ static int fault(const struct maker *maker, int code, const char *option, const 
 	return code;
 }
 
+static bool is_in(const char *path, const char *directory)
+{
+	size_t len = strlen(directory);
+
+	return strncmp(path, directory, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
 /* Optional ones may be missing. */
 static int add(const struct maker *maker, const char *option, const char *path, uint64_t access, bool optional)
 {
@@ -46,8 +53,12 @@ static int add(const struct maker *maker, const char *option, const char *path, 
 	}
 	if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
 		return fault(maker, -EINVAL, option, path, "neither a file nor a directory");
-	if (strcmp(real, "/") == 0 || strcmp(real, "/proc") == 0 || strncmp(real, "/proc/", 6) == 0)
+	if (strcmp(real, "/") == 0 || is_in(real, "/proc"))
 		return fault(maker, -EINVAL, option, path, "cannot be given to a program");
+	/* A private root has its own; without this its mounts would fail, and where-available be off for it. */
+	if (cage->handler->namespaces != LAYER_OFF && (is_in(real, "/tmp") || is_in(real, "/dev")))
+		return fault(maker, -EINVAL, option, path,
+		             "lies where each run has a directory of its own; only with namespaces = off");
 	*added = (struct cage_path){
 	    .path = path, .real = strdup(real), .access = access, .directory = S_ISDIR(status.st_mode)};
 	if (added->real == NULL)

@@ -182,6 +182,13 @@ start_all() {
 	wait_for "${pids[-1]}" apache curl -sf -o /dev/null --max-time 5 "http://127.0.0.1:$PORT/"
 }
 
+all_run() {
+	local pid
+	for pid in "${pids[@]}"; do
+		kill -0 "$pid" 2>/dev/null || return 1
+	done
+}
+
 # ---------------------------------------------------------------- one request, as the page makes it
 
 ask_once() {
@@ -218,6 +225,11 @@ echo
 echo "  handoffd demo: http://127.0.0.1:$PORT/"
 echo "  logs in $LOGS; Ctrl-C stops everything"
 echo
-# Until one of the three ends, which none should.
-wait -n "${pids[@]}" || true
+# Until one of the three ends, which none should. Not by wait -n: it goes on waiting for the others when one has been killed
+# a moment before.
+mkfifo "$STATE/nothing"
+exec {nothing}<>"$STATE/nothing"
+while all_run; do
+	read -rt 1 -u "$nothing" || true
+done
 die "one of the processes ended by itself; see $LOGS"

@@ -158,7 +158,8 @@ class Env:
         self.build = pathlib.Path(os.environ.get("BUILD") or "build")
         if not self.build.is_absolute():
             self.build = ROOT / self.build
-        self.state = pathlib.Path(tempfile.mkdtemp(prefix="handoff-", dir="/tmp"))
+        # Not in /tmp: runs of handlers have their own, so nothing of them may lie there.
+        self.state = pathlib.Path(tempfile.mkdtemp(prefix="handoff-", dir="/var/tmp"))
         self.state.chmod(0o711)
         self._cleanups = [lambda: shutil.rmtree(self.state, ignore_errors=True)]
         self._ports = set()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make demo` as somebody runs it who has just cloned the project, without the building."""
+import contextlib
 import json
 import os
 import re
@@ -104,7 +105,8 @@ def test_with_a_model(env, host):
             port = demo.port()
             for pid in demo.below:
                 for name in ("cmdline", "environ"):
-                    assert API_KEY.encode() not in open(f"/proc/{pid}/{name}", "rb").read()
+                    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the script's own helpers end
+                        assert API_KEY.encode() not in open(f"/proc/{pid}/{name}", "rb").read()
             assert demo.ask(port, "Is anybody there?").text() == "Is anybody there?"
         assert not any(API_KEY in log.read_text() for log in demo.logs.glob("*.log"))
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import random
+import re
 import select
 import signal
 import struct
@@ -350,6 +351,15 @@ def test_a_program_that_cannot_be_executed(env, launch):
     assert streamer.run("").exited().status == 0
     assert launcher.log.find("event=handler-not-started .*handler=h ")
     assert launcher.counters()["handoffd_runs_not_started_total"] == 3
+
+
+def test_namespaces_are_on(shared, streamer):
+    """All tests here mean the whole cage; what a section leaves to the system must not have been left out unseen."""
+    off = re.search(r"event=cage-prepared .*off=(\S*)", shared.log.find("event=cage-prepared ")[0]).group(1)
+    assert "namespaces" not in off and "proc" not in off
+    run = streamer.run("echo $$ $(id -u)")
+    assert run.line() == f"2 {shared.uid}"
+    run.exited()
 
 
 def test_a_policy_of_its_own(env, launch):

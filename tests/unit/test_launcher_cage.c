@@ -512,6 +512,18 @@ static void test_refusals(void **state)
 	assert_int_equal(prepare(bench, error, sizeof(error)), -EINVAL);
 	assert_non_null(strstr(error, "the program may not write where something else of it is granted"));
 	bench->handler.read_paths = bench->handler.write_paths = (struct config_list){NULL, 0};
+	/* Each run has its own /tmp: not a reason to do without namespaces. */
+	static const enum config_layer wanted[] = {LAYER_REQUIRED, LAYER_WHERE_AVAILABLE};
+	const char *own[] = {"/tmp", NULL};
+	for (size_t i = 0; i < 2; i++) {
+		bench->handler.namespaces = wanted[i];
+		bench->handler.read_paths = (struct config_list){own, 1};
+		assert_int_equal(prepare(bench, error, sizeof(error)), -EINVAL);
+		assert_string_equal(error,
+		                    "handler test: read-paths /tmp: lies where each run has a directory of its own; "
+		                    "only with namespaces = off");
+	}
+	bench->handler.read_paths = (struct config_list){NULL, 0};
 	bench->command[0] = "/nothing/here";
 	assert_int_equal(prepare(bench, error, sizeof(error)), -ENOENT);
 	assert_string_equal(error, "handler test: command /nothing/here: No such file or directory");
