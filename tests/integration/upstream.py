@@ -23,9 +23,12 @@ def npm_install(build: pathlib.Path):
     if not shutil.which("npm") or not shutil.which("node"):
         return "npm or node is not installed"
     target.mkdir(parents=True, exist_ok=True)
-    with open(target / ".lock", "wb") as others:  # another run may be at it
+    others = os.open(target, os.O_RDONLY)  # another run may be at it, as another user
+    try:
         fcntl.flock(others, fcntl.LOCK_EX)
         return _npm_install(target)
+    finally:
+        os.close(others)
 
 
 def _npm_install(target: pathlib.Path):
