@@ -65,10 +65,11 @@ backend "run" {
     handler = run
 }
 handler "run" {
-    command = {"/bin/sh", "-c", "cat /proc/self/attr/current; cat /etc/passwd /etc/shadow /etc/handoffd/keys; echo x >/tmp/x && cat /tmp/x; echo for $HANDOFF_SUBJECT; echo end"}
+    command = {"/bin/sh", "-c", "case $HANDOFF_DATA in *sleep*) sleep 5;; *greedy*) for i in 1 2 3 4; do tail -c 25000000 </dev/zero & done; wait;; esac; cat /proc/self/attr/current; cat /etc/passwd /etc/shadow /etc/handoffd/keys; echo x >/tmp/x && cat /tmp/x; echo for $HANDOFF_SUBJECT; echo end"}
     mode = text
     read-paths = {"/etc/passwd"}
     namespaces = required
+    memory = 67108864
 }
 CONF
 	mkdir -p /var/www/html/chat
@@ -76,7 +77,7 @@ CONF
 <?php
 require 'Handoffd/autoload.php';
 (new Handoffd\Handoff(new Handoffd\Signer('/etc/handoffd/keys')))
-    ->to('/run/handoffd/run.sock')->data(['prompt' => 'x'])->subject('vm')->send();
+    ->to('/run/handoffd/run.sock')->data(['prompt' => $_GET['do'] ?? 'x'])->subject('vm')->send();
 PHP
 	cat >/var/www/html/chat/stream.php <<'PHP'
 <?php
@@ -128,6 +129,24 @@ handler_runs() {
 	[ "$(printf '%s\n' "$out" | tail -3)" = "$(printf 'x\nfor vm\nend')" ] && [[ $out == *root:x:0* ]] && [[ $out != *'root:*'* ]] &&
 		[ "$(printf '%s\n' "$out" | grep -c '[0-9a-zA-Z_-]\{40\}')" = 0 ] || return 1
 	[ "$lsm" != apparmor ] || [[ $out == *handoffd-handler*"(enforce)"* ]]
+}
+
+# A run's own cgroup bounds all of its processes together, each of which keeps to the limit; nothing of it stays.
+handler_has_cgroup() {
+	local tree
+	tree=/sys/fs/cgroup$(systemctl show -P ControlGroup handoffd-launcher@run.service)
+	journalctl -b -o cat -u handoffd-launcher@run | grep event=cage-prepared | tail -1
+	curl -sS -o /tmp/slept --max-time 20 'http://127.0.0.1/chat/run.php?do=sleep' &
+	sleep 2
+	echo "memory.max: $(cat "$tree"/run-*/memory.max)"
+	[ "$(cat "$tree"/run-*/memory.max)" = 67108864 ] && [ "$(cat "$tree"/run-*/pids.max)" = 33 ] || return 1
+	wait $!
+	[ "$(tail -1 /tmp/slept)" = end ] || return 1
+	curl -sS --max-time 60 'http://127.0.0.1/chat/run.php?do=greedy'
+	sleep 1
+	journalctl -b -o cat -u handoffd-streamer@run-0 | grep event=handler-exited | tail -1
+	journalctl -b -o cat -u handoffd-streamer@run-0 | grep event=handler-exited | tail -1 | grep -q limit=memory &&
+		[ -z "$(find "$tree" -name 'run-*')" ]
 }
 
 unsigned_is_refused() {
@@ -307,6 +326,7 @@ check "start" start_all
 check "a signed handoff streams" streams 20
 check "one of 100 KB streams" body_streams
 check "a handler's program answers, in its cage" handler_runs
+[ "$lsm" = none ] || check "a handler's run has a cgroup of its own" handler_has_cgroup
 check "an unsigned handoff is refused" unsigned_is_refused
 for unit in "${roles[@]}"; do
 	name=${unit%%@*}
