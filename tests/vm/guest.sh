@@ -65,7 +65,7 @@ backend "run" {
     handler = run
 }
 handler "run" {
-    command = {"/bin/sh", "-c", "case $HANDOFF_DATA in *sleep*) sleep 5;; *greedy*) for i in 1 2 3 4; do tail -c 25000000 </dev/zero & done; wait;; esac; cat /proc/self/attr/current; cat /etc/passwd /etc/shadow /etc/handoffd/keys; echo x >/tmp/x && cat /tmp/x; echo for $HANDOFF_SUBJECT; echo end"}
+    command = {"/bin/sh", "-c", "case $HANDOFF_DATA in *sleep*) sleep 5;; *greedy*) for i in 1 2 3 4; do cat /dev/zero | tail -c 25000000 & done; wait;; esac; cat /proc/self/attr/current; cat /etc/passwd /etc/shadow /etc/handoffd/keys; echo x >/tmp/x && cat /tmp/x; echo for $HANDOFF_SUBJECT; echo end"}
     mode = text
     read-paths = {"/etc/passwd"}
     namespaces = required
