@@ -41,8 +41,8 @@ struct message_dialer_channel {
 	uint32_t zero[2];
 };
 
-/* gate -> dialer. Introduces a streamer. Descriptor: the dialer's end. Only the upstreams of this backend may be asked
- * for on it. */
+/* gate -> dialer, launcher. Introduces a streamer. Descriptor: the receiver's end. Only the upstream or handler of this
+ * backend may be asked for on it. */
 struct message_streamer_channel {
 	uint32_t backend; /* number of the backend section, from 0 */
 	uint32_t worker;  /* instance of the pool, from 0 */
@@ -64,12 +64,6 @@ struct message_dialed {
  * it. Replaces an earlier one. */
 struct message_launcher_channel {
 	uint32_t zero[2];
-};
-
-/* gate -> launcher. Introduces a streamer. Descriptor: the launcher's end. */
-struct message_launcher_streamer {
-	uint32_t backend; /* number of the backend section, from 0 */
-	uint32_t worker;  /* instance of the pool, from 0 */
 };
 
 /* streamer -> launcher. May one more run begin? It waits its turn; nothing was accepted yet. */
@@ -179,7 +173,7 @@ struct message_ping {
 	X(MESSAGE_DIALER_PING, ROLE_GATE, ROLE_DIALER, struct message_ping, 0, 0, 0)                                   \
 	X(MESSAGE_DIALER_PONG, ROLE_DIALER, ROLE_GATE, struct message_ping, 0, 0, 0)                                   \
 	X(MESSAGE_LAUNCHER_CHANNEL, ROLE_GATE, ROLE_STREAMER, struct message_launcher_channel, 0, 1, 1)                \
-	X(MESSAGE_LAUNCHER_STREAMER, ROLE_GATE, ROLE_LAUNCHER, struct message_launcher_streamer, 0, 1, 1)              \
+	X(MESSAGE_LAUNCHER_STREAMER, ROLE_GATE, ROLE_LAUNCHER, struct message_streamer_channel, 0, 1, 1)               \
 	X(MESSAGE_LAUNCHER_METRICS, ROLE_LAUNCHER, ROLE_GATE, struct message_metrics, 0, 1, 1)                         \
 	X(MESSAGE_LAUNCHER_PING, ROLE_GATE, ROLE_LAUNCHER, struct message_ping, 0, 0, 0)                               \
 	X(MESSAGE_LAUNCHER_PONG, ROLE_LAUNCHER, ROLE_GATE, struct message_ping, 0, 0, 0)                               \
@@ -205,7 +199,6 @@ static_assert(sizeof(struct message_dial) == 8, "no padding");
 static_assert(sizeof(struct message_dialed) == 8, "no padding");
 static_assert(sizeof(struct message_metrics) == 16, "no padding");
 static_assert(sizeof(struct message_ping) == 8, "no padding");
-static_assert(sizeof(struct message_launcher_streamer) == 8, "no padding");
 static_assert(sizeof(struct message_place) == 8, "no padding");
 static_assert(sizeof(struct message_placed) == 8, "no padding");
 static_assert(sizeof(struct message_leave) == 8, "no padding");

@@ -3,7 +3,6 @@
  * handoffd-dialer: resolves and connects the upstreams of the configuration, and hands the connected sockets to the
  * streamers that may have them. It never sees clients, data or keys.
  *
- *     gate.c       the gate's connection, by which streamers are introduced
  *     streamer.c   one streamer's wishes
  *     connector.c  one connection on its way
  *     names.c      addresses of hosts, remembered
@@ -15,12 +14,13 @@
 #include <string.h>
 
 #include "connector.h"
+#include "daemon/common/introduction.h"
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
 #include "daemon/common/role.h"
-#include "gate.h"
 #include "names.h"
 #include "resolver.h"
+#include "streamer.h"
 
 #define BACKLOG 16
 
@@ -38,6 +38,13 @@ static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
 	(void)events;
 	ev_break(loop, EVBREAK_ALL);
 }
+
+static const struct introduction introduction = {
+    .self = ROLE_DIALER,
+    .ping = MESSAGE_DIALER_PING,
+    .pong = MESSAGE_DIALER_PONG,
+    .introduced = streamer_open,
+};
 
 int main(int argc, char **argv)
 {
@@ -72,7 +79,7 @@ int main(int argc, char **argv)
 		fatal("cannot share the metrics: %s", strerror(-shared));
 
 	role_confine(&context, &context.config->user[ROLE_DIALER], BACKLOG);
-	gate_listen(loop, context.config, fd);
+	introduction_listen(loop, context.config, fd, &introduction);
 	role_ready(&context, loop);
 	ev_run(loop, 0);
 	role_stopping(&context);

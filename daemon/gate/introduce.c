@@ -69,11 +69,7 @@ static struct peer *partner_of(const struct peer *streamer)
 /* The two messages with an end of the pair each. 0 or -errno. */
 static int send_ends(struct peer *streamer, struct peer *partner, const int pair[2])
 {
-	const struct message_streamer_channel to_dialer = {
-	    .backend = (uint32_t)streamer->backend,
-	    .worker = (uint32_t)streamer->worker,
-	};
-	const struct message_launcher_streamer to_launcher = {
+	const struct message_streamer_channel to_partner = {
 	    .backend = (uint32_t)streamer->backend,
 	    .worker = (uint32_t)streamer->worker,
 	};
@@ -81,8 +77,8 @@ static int send_ends(struct peer *streamer, struct peer *partner, const int pair
 	static const struct message_launcher_channel launcher_channel;
 	bool is_dialer = partner->role == ROLE_DIALER;
 	/* The partner first: its end waits there for what the streamer asks. */
-	int result = is_dialer ? peer_send(partner, MESSAGE_STREAMER_CHANNEL, &to_dialer, NULL, 0, &pair[0], 1)
-	                       : peer_send(partner, MESSAGE_LAUNCHER_STREAMER, &to_launcher, NULL, 0, &pair[0], 1);
+	int result = peer_send(partner, is_dialer ? MESSAGE_STREAMER_CHANNEL : MESSAGE_LAUNCHER_STREAMER, &to_partner,
+	                       NULL, 0, &pair[0], 1);
 
 	if (result < 0)
 		return result;

@@ -3,7 +3,6 @@
  * handoffd-launcher: starts the program of one handler section, each run in a cage of its own, as its own user and
  * nobody else. It never reads what a program writes: the pipes' ends go to the streamers.
  *
- *     gate.c         the gate's connection, by which streamers are introduced
  *     streamer.c     one streamer's channel
  *     seat.c         one request on it
  *     queue.c        places, and who waits for one
@@ -16,10 +15,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "daemon/common/introduction.h"
 #include "daemon/common/log.h"
 #include "daemon/common/metrics.h"
 #include "daemon/common/role.h"
-#include "gate.h"
 #include "streamer.h"
 
 #define BACKLOG       16
@@ -138,6 +137,20 @@ static void check_descriptors(void)
 		      runner.handler->concurrency, needed, (unsigned long long)limit.rlim_cur);
 }
 
+static int introduced(struct ev_loop *loop, const struct config *config, uint32_t backend, uint32_t worker, int fd)
+{
+	(void)loop;
+	(void)config;
+	return streamer_open(backend, worker, fd);
+}
+
+static const struct introduction introduction = {
+    .self = ROLE_LAUNCHER,
+    .ping = MESSAGE_LAUNCHER_PING,
+    .pong = MESSAGE_LAUNCHER_PONG,
+    .introduced = introduced,
+};
+
 int main(int argc, char **argv)
 {
 	char path[CONFIG_PATH_MAX];
@@ -161,7 +174,7 @@ int main(int argc, char **argv)
 	check_descriptors();
 	prepare_cage(policy);
 	streamers_init(&runner, context.config, context.handler);
-	gate_listen(runner.loop, context.config, fd);
+	introduction_listen(runner.loop, context.config, fd, &introduction);
 	role_ready(&context, runner.loop);
 	ev_run(runner.loop, 0);
 	metrics_log(ROLE_LAUNCHER);

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Gate: accepting it, and being introduced.
+ * Introduction: see introduction.h.
  */
-#include "gate.h"
+#include "introduction.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "daemon/common/channel.h"
-#include "daemon/common/log.h"
-#include "daemon/common/metrics.h"
-#include "daemon/common/role.h"
-#include "streamer.h"
+#include "channel.h"
+#include "log.h"
+#include "metrics.h"
+#include "role.h"
 
 /* Seconds without accept() when there are no descriptors for it. */
 #define ACCEPT_PAUSE    0.1
@@ -26,6 +25,7 @@ struct connection {
 };
 
 static const struct config *config;
+static const struct introduction *introduction;
 static ev_io acceptable;
 static ev_timer pause_end;
 static size_t n_connections;
@@ -42,7 +42,7 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	static _Alignas(8) uint8_t buffer[MESSAGE_MAX];
 	struct connection *connection = watcher->data;
-	struct message_streamer_channel introduction;
+	struct message_streamer_channel streamer;
 	struct message message;
 	int result = channel_receive(&connection->channel, buffer, &message);
 
@@ -56,19 +56,19 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 		connection_close(loop, connection);
 		return;
 	}
-	if (message.type == MESSAGE_DIALER_PING) {
-		result = channel_send(&connection->channel, MESSAGE_DIALER_PONG, message.body, NULL, 0, NULL, 0);
+	if (message.type == introduction->ping) {
+		result = channel_send(&connection->channel, introduction->pong, message.body, NULL, 0, NULL, 0);
 		/* A gate that reads nothing for now asks again. */
 		if (result != 0 && result != -EAGAIN)
 			connection_close(loop, connection);
 		return;
 	}
 	/* The table in messages.h lets nothing else come in here. */
-	memcpy(&introduction, message.body, sizeof(introduction));
-	result = streamer_open(loop, config, introduction.backend, introduction.worker, message.fds[0]);
+	memcpy(&streamer, message.body, sizeof(streamer));
+	result = introduction->introduced(loop, config, streamer.backend, streamer.worker, message.fds[0]);
 	if (result < 0)
-		log_event(LOG_ERR, "introduction-failed", LOG_INT("backend", introduction.backend),
-		          LOG_INT("worker", introduction.worker), LOG_STR("error", strerror(-result)));
+		log_event(LOG_ERR, "introduction-failed", LOG_INT("backend", streamer.backend),
+		          LOG_INT("worker", streamer.worker), LOG_STR("error", strerror(-result)));
 }
 
 /* Whether this is the gate. */
@@ -104,7 +104,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 	connection = calloc(1, sizeof(*connection));
 	if (connection == NULL)
 		return;
-	connection->channel = (struct channel){.fd = fd, .self = ROLE_DIALER, .peer = ROLE_GATE};
+	connection->channel = (struct channel){.fd = fd, .self = introduction->self, .peer = ROLE_GATE};
 	fd = -1;
 	n_connections++;
 	metrics_add(METRIC_GATE_CONNECTIONS, 1);
@@ -123,9 +123,11 @@ static void on_pause_end(struct ev_loop *loop, ev_timer *watcher, int events)
 	ev_io_start(loop, &acceptable);
 }
 
-void gate_listen(struct ev_loop *loop, const struct config *configuration, int fd)
+void introduction_listen(struct ev_loop *loop, const struct config *configuration, int fd,
+                         const struct introduction *whom)
 {
 	config = configuration;
+	introduction = whom;
 	ev_init(&pause_end, on_pause_end);
 	ev_io_init(&acceptable, on_acceptable, fd, EV_READ);
 	ev_io_start(loop, &acceptable);
